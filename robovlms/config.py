@@ -1,0 +1,243 @@
+"""The configuration of a run: frozen dataclasses, every value with one home; a YAML file holds only what differs.
+
+::
+
+    RunConfig
+    ├── model: ModelConfig      backbone × history × head
+    │   ├── vlm: VLMConfig
+    │   └── tokenizer: TokenizerConfig
+    ├── data: DataConfig
+    ├── train: TrainConfig
+    └── evaluate: EvaluateConfig
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from robovlms.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VLMConfig:
+    """Which vision-language model, and where its weights come from.
+
+    Attributes:
+        name: key of `robovlms.model.vlm.POLICIES`, for example "tiny" or "paligemma".
+        pretrained: hub id or folder for `from_pretrained`; None builds a randomly initialised model.
+        overrides: architecture values for the randomly initialised model; keys as in the backbone's own configuration.
+    """
+
+    name: str = "tiny"
+    pretrained: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """How an instruction becomes token ids.
+
+    Attributes:
+        pretrained: hub id or folder of the tokenizer; None takes the VLM's own.
+        max_text_len: longest prompt in tokens; a longer one is an error, never cut in silence.
+    """
+
+    pretrained: str | None = None
+    max_text_len: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The policy: backbone × history × head.
+
+    Attributes:
+        vlm: the backbone.
+        tokenizer: the text side.
+        history: "one_step" looks at one frame; "policy_head" encodes each frame and runs a recurrent head over them.
+        head: "fc" or "lstm".
+        window_size: t, observations per window, the current one included; 1 for one_step.
+        fwd_pred_next_n: n, actions predicted per observation.
+        latent: number of learned action-query tokens per frame.
+        use_proprio: whether proprioception enters the sequence as one token.
+        head_hidden_size: width of the head's trunk.
+        head_num_layers: layers of a recurrent trunk; ignored by "fc".
+        freeze_backbone: train only head, action queries and proprioception.
+        freeze_vision: keep the vision tower fixed.
+        gripper_loss_weight: weight of the gripper's cross-entropy beside the arm's Huber loss.
+        huber_delta: error, in the normalised space, above which the arm loss grows linearly.
+    """
+
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    history: Literal["one_step", "policy_head"] = "one_step"
+    head: Literal["fc", "lstm"] = "fc"
+    window_size: int = 1
+    fwd_pred_next_n: int = 8
+    latent: int = 1
+    use_proprio: bool = True
+    head_hidden_size: int = 256
+    head_num_layers: int = 4
+    freeze_backbone: bool = False
+    freeze_vision: bool = False
+    gripper_loss_weight: float = 0.01
+    huber_delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("window_size", "fwd_pred_next_n", "latent", "head_hidden_size", "head_num_layers"):
+            _require(getattr(self, name) >= 1, f"model.{name} must be at least 1, got {getattr(self, name)}")
+        _require(self.huber_delta > 0, f"model.huber_delta must be positive, got {self.huber_delta}")
+        _require(
+            self.history != "one_step" or self.window_size == 1,
+            f"model.history is 'one_step' but model.window_size is {self.window_size}; "
+            "set window_size: 1 or history: policy_head",
+        )
+        _require(
+            self.history != "one_step" or self.head != "lstm",
+            "model.history is 'one_step' but model.head is 'lstm', which needs past frames; "
+            "set head: fc or history: policy_head",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What to train on and how it is fed.
+
+    Attributes:
+        path: dataset folder, LeRobot v3.0 layout.
+        cameras: camera names in the order the policy takes them; None takes all of the dataset's, sorted.
+        batch_size: windows per optimiser step.
+        num_workers: loader processes; 0 loads in the training process.
+        val_episodes: episodes per task held out for validation, the last ones.
+        action_scheme: normalisation of the regression dimensions of an action.
+        proprio_scheme: normalisation of the proprioception.
+        random_shift_px: random image shift in training, at most this many pixels each way, replicated at the border.
+    """
+
+    path: Path | None = None
+    cameras: tuple[str, ...] | None = None
+    batch_size: int = 128
+    num_workers: int = 0
+    val_episodes: int = 1
+    action_scheme: Literal["min_max", "quantile", "mean_std", "none"] = "min_max"
+    proprio_scheme: Literal["min_max", "quantile", "mean_std", "none"] = "mean_std"
+    random_shift_px: int = 4
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, f"data.batch_size must be at least 1, got {self.batch_size}")
+        for name in ("num_workers", "val_episodes", "random_shift_px"):
+            _require(getattr(self, name) >= 0, f"data.{name} must not be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the weights are found.
+
+    Attributes:
+        out: run folder; holds `metrics.jsonl` and `checkpoints/`.
+        seed: of initial weights, sample order and augmentation.
+        max_steps: optimiser steps.
+        learning_rate: peak learning rate of head and new tokens.
+        backbone_learning_rate: peak learning rate of the backbone; None takes `learning_rate`.
+        weight_decay: AdamW decay of matrices; biases, norms and embeddings are not decayed.
+        warmup_steps: linear warm-up.
+        min_lr_scale: share of the peak learning rate that the cosine ends at, in [0, 1].
+        gradient_clip_norm: largest global gradient norm; None does not clip.
+        precision: "bf16" computes matrix products in bfloat16 (weights stay float32); "auto" takes bf16 where the
+            hardware has it.
+        device: "auto" takes CUDA if there is one.
+        save_every: steps between checkpoints; the last step is always saved.
+        keep_checkpoints: how many checkpoints are kept, the newest ones.
+        log_every: steps between lines of `metrics.jsonl`.
+        val_every: steps between validation passes; 0 never validates.
+    """
+
+    out: Path = Path("runs/train")
+    seed: int = 0
+    max_steps: int = 1000
+    learning_rate: float = 1e-3
+    backbone_learning_rate: float | None = None
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    min_lr_scale: float = 0.01
+    gradient_clip_norm: float | None = 1.0
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    device: str = "auto"
+    save_every: int = 500
+    keep_checkpoints: int = 2
+    log_every: int = 10
+    val_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "save_every", "keep_checkpoints", "log_every"):
+            _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup_steps", "val_every", "weight_decay", "seed"):
+            _require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
+        _require(self.learning_rate > 0, f"train.learning_rate must be positive, got {self.learning_rate}")
+        _require(0 <= self.min_lr_scale <= 1, f"train.min_lr_scale must lie in [0, 1], got {self.min_lr_scale}")
+        _require(
+            self.warmup_steps <= self.max_steps,
+            f"train.warmup_steps is {self.warmup_steps} but train.max_steps is {self.max_steps}; warm up for fewer steps",
+        )
+        clip = self.gradient_clip_norm
+        _require(clip is None or clip > 0, f"train.gradient_clip_norm must be positive or null, got {clip}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How a policy is tried in closed loop.
+
+    Attributes:
+        env: key of `robovlms.evaluate.envs.ENVIRONMENTS`.
+        tasks: task names; empty takes the tasks of the dataset.
+        episodes: episodes per task.
+        seed: of the first episode of each task; episode i has seed + i.
+        max_steps: an episode without success ends here.
+        execute_steps: actions executed of each predicted chunk before the policy looks again.
+        workers: parallel processes; the result does not depend on it.
+        videos: episodes per task that are filmed.
+    """
+
+    env: str = "metaworld"
+    tasks: tuple[str, ...] = ()
+    episodes: int = 20
+    seed: int = 10_000
+    max_steps: int = 500
+    execute_steps: int = 4
+    workers: int = 2
+    videos: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "max_steps", "execute_steps", "workers"):
+            _require(getattr(self, name) >= 1, f"evaluate.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("seed", "videos"):
+            _require(getattr(self, name) >= 0, f"evaluate.{name} must not be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run, from data to evaluation.
+
+    Attributes:
+        model: the policy.
+        data: what it learns from.
+        train: how it learns.
+        evaluate: how it is tried.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.evaluate.execute_steps <= self.model.fwd_pred_next_n,
+            f"evaluate.execute_steps is {self.evaluate.execute_steps} but model.fwd_pred_next_n is only "
+            f"{self.model.fwd_pred_next_n}; a chunk holds fewer actions than are to be executed",
+        )
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)
