@@ -1,0 +1,200 @@
+"""The built-in tiny VLM: a few million parameters, trained from scratch, no download.
+
+::
+
+    image [3, 96, 96] ── 3 strided convolutions + position ── 6 × 6 tokens ┐
+    UTF-8 bytes ── embedding ─────────────────────────────────────────────┴─ pre-norm transformer, rotary positions
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from robovlms.config import TokenizerConfig, VLMConfig
+from robovlms.data.text import ByteTokenizer
+from robovlms.errors import ConfigError, unknown_name
+from robovlms.model.backbone.base import Backbone
+
+_ROPE_BASE = 10_000.0  # Source: Su et al., "RoFormer", 2021, section 3.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyVLMConfig:
+    """Shape of the tiny VLM.
+
+    Attributes:
+        image_size: height and width of the vision tower's input in pixels, a multiple of 16.
+        stem_widths: channels of the first two convolutions.
+        hidden_size: d, width of the decoder.
+        num_layers: decoder layers.
+        num_heads: attention heads; divides `hidden_size` into an even width.
+        mlp_ratio: width of the feed-forward layer over `hidden_size`.
+    """
+
+    image_size: int = 96
+    stem_widths: tuple[int, int] = (32, 64)
+    hidden_size: int = 192
+    num_layers: int = 3
+    num_heads: int = 6
+    mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        if self.image_size % 16:
+            raise ConfigError(f"tiny VLM: image_size must be a multiple of 16, got {self.image_size}")
+        if self.hidden_size % (2 * self.num_heads):
+            raise ConfigError(
+                f"tiny VLM: hidden_size {self.hidden_size} must be a multiple of 2 * num_heads = {2 * self.num_heads}"
+            )
+
+
+class TinyVisionTower(nn.Module):
+    """Three strided convolutions, 16 pixels to a token, and a learned position per token."""
+
+    def __init__(self, config: TinyVLMConfig) -> None:
+        super().__init__()
+        first, second = config.stem_widths
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, first, 4, stride=4),
+            nn.GELU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(second, config.hidden_size, 3, stride=2, padding=1),
+        )
+        num_tokens = (config.image_size // 16) ** 2
+        self.position = nn.Parameter(torch.randn(num_tokens, config.hidden_size) * 0.02)
+
+    def forward(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k d"]:
+        """Encode [f, 3, image_size, image_size] into (image_size / 16)² tokens."""
+        return self.stem(pixels).flatten(2).transpose(1, 2) + self.position
+
+
+class TinyLayer(nn.Module):
+    """Pre-norm attention and feed-forward, computed only for the tokens that are read."""
+
+    def __init__(self, config: TinyVLMConfig) -> None:
+        super().__init__()
+        d = config.hidden_size
+        self.num_heads = config.num_heads
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
+        self.mlp = nn.Sequential(nn.Linear(d, config.mlp_ratio * d), nn.GELU(), nn.Linear(config.mlp_ratio * d, d))
+
+    def forward(self, x: Tensor, allowed: Tensor, rotation: tuple[Tensor, Tensor], num_read: int) -> Tensor:
+        """Map [f, s, d] to the last `num_read` tokens, [f, num_read, d]."""
+        y, read = self.attention_norm(x), x[:, -num_read:]
+        query = self._heads(self.query(y[:, -num_read:]))
+        key, value = (self._heads(z) for z in self.key_value(y).chunk(2, dim=-1))
+        cos, sin = rotation
+        query = rotate(query, cos[..., -num_read:, :], sin[..., -num_read:, :])
+        mixed = F.scaled_dot_product_attention(query, rotate(key, cos, sin), value, attn_mask=allowed[:, :, -num_read:])
+        read = read + self.out(mixed.transpose(1, 2).flatten(2))
+        return read + self.mlp(self.mlp_norm(read))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def rotary(positions: Int64[Tensor, "f s"], width: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the rotary position code, each [f, 1, s, width / 2].
+
+    Source: Su et al., "RoFormer", 2021, https://arxiv.org/abs/2104.09864, section 3.4.2.
+    """
+    frequency = _ROPE_BASE ** (-torch.arange(0, width, 2, device=positions.device) / width)
+    angle = positions[:, None, :, None].float() * frequency
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the first half of each head against its second half."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
+
+
+class TinyDecoder(nn.Module):
+    """Byte embedding and transformer layers."""
+
+    def __init__(self, config: TinyVLMConfig) -> None:
+        super().__init__()
+        self.head_width = config.hidden_size // config.num_heads
+        self.embedding = nn.Embedding(ByteTokenizer.vocab_size, config.hidden_size)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.layers = nn.ModuleList(TinyLayer(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, x: Tensor, allowed: Tensor, positions: Tensor, num_read: int) -> Tensor:
+        """Map embeddings [f, s, d] to the last `num_read` hidden states; the last layer computes no other."""
+        rotation = rotary(positions, self.head_width)
+        allowed = allowed.unsqueeze(1)
+        for layer in self.layers[:-1]:
+            x = layer(x, allowed, rotation, x.shape[1])
+        return self.norm(self.layers[-1](x, allowed, rotation, num_read))
+
+
+class TinyBackbone(Backbone):
+    """The built-in tiny VLM behind the contract of every other VLM.
+
+    Args:
+        config: its shape.
+    """
+
+    prompt_template = "{instruction}"
+    is_prefix_lm = True
+    leading_ids = (ByteTokenizer.bos_token_id,)
+    image_mean = image_std = (0.5, 0.5, 0.5)
+
+    def __init__(self, config: TinyVLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = ByteTokenizer()
+        self.image_size = (config.image_size, config.image_size)
+        self.vision = TinyVisionTower(config)
+        self.decoder = TinyDecoder(config)
+
+    @classmethod
+    def build(cls, vlm: VLMConfig, tokenizer: TokenizerConfig, dtype: torch.dtype, assets: Path | None) -> "TinyBackbone":
+        if vlm.pretrained or tokenizer.pretrained:
+            raise ConfigError(
+                "the tiny VLM has no pretrained weights or tokenizer: remove model.vlm.pretrained and "
+                "model.tokenizer.pretrained, or load a checkpoint"
+            )
+        known = {field.name for field in dataclasses.fields(TinyVLMConfig)}
+        for name in vlm.overrides:
+            if name not in known:
+                raise ConfigError("model.vlm.overrides: " + unknown_name("tiny VLM value", name, known))
+        return cls(TinyVLMConfig(**vlm.overrides)).to(dtype)
+
+    def save_assets(self, folder: Path) -> None:
+        """Nothing: the run's configuration holds the shape, the tokenizer has no data."""
+
+    @property
+    def hidden_size(self) -> int:
+        return self.config.hidden_size
+
+    @property
+    def vision_tower(self) -> nn.Module:
+        return self.vision
+
+    @property
+    def text_tower(self) -> nn.Module:
+        return self.decoder
+
+    @property
+    def word_embedding(self) -> nn.Module:
+        return self.decoder.embedding
+
+    def encode_images(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k d"]:
+        return self.vision(pixels)
+
+    def decode(
+        self,
+        embeds: Float[Tensor, "f s d"],
+        allowed: Bool[Tensor, "f s s"],
+        positions: Int64[Tensor, "f s"],
+        num_read: int,
+    ) -> Float[Tensor, "f r d"]:
+        return self.decoder(embeds, allowed, positions, num_read)
