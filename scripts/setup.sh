@@ -9,7 +9,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
 installed="$venv/installed"      # checksum of what was installed
 renderer="$venv/renderer"        # the value of MUJOCO_GL that draws
-gl_packages="libegl1 libopengl0 libosmesa6"
+gl_packages="libegl1 libopengl0 libgl1-mesa-dri" # EGL, OpenGL entry points, software rasteriser
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -103,7 +103,7 @@ may_install_gl() {
 prepare_renderer() {
     if ! find_renderer; then
         if ! may_install_gl; then
-            fail "MuJoCo cannot draw ($(tail -n 1 "$venv/render.log")); install a software renderer and run this again:
+            fail "MuJoCo cannot draw a frame with MUJOCO_GL=${MUJOCO_GL:-egl or osmesa}; install a software renderer and run this again:
     sudo apt-get update && sudo apt-get install -y --no-install-recommends $gl_packages"
         fi
         step "installing $gl_packages, because MuJoCo cannot draw" "$venv/apt.log" install_gl

@@ -120,7 +120,9 @@ class PolicyContract:
         Raises:
             ContractMismatchError: names every differing value, the checkpoint's and the robot's.
         """
-        differences = _differences("action_space", dataclasses.asdict(self.action_space), dataclasses.asdict(action_space))
+        differences = _differences(
+            "action_space", dataclasses.asdict(self.action_space), dataclasses.asdict(action_space)
+        )
         seen = {camera.name: camera for camera in cameras}
         for camera in self.cameras:
             if camera.name not in seen:

@@ -30,7 +30,9 @@ class ActionDimension:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
-            raise ConfigError(f"action dimension {self.name!r}: expected finite low < high, got {self.low}, {self.high}")
+            raise ConfigError(
+                f"action dimension {self.name!r}: expected finite low < high, got {self.low}, {self.high}"
+            )
         if self.kind not in ("arm", "gripper", "base"):
             raise ConfigError(f"action dimension {self.name!r}: kind must be arm, gripper or base, got {self.kind!r}")
 
