@@ -64,6 +64,17 @@ class BaseRoboVLM(nn.Module):
         self._init_heads()
         self._trainable_params_setup()
 
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "BaseRoboVLM":
+        """Load the policy of a checkpoint folder, or of the newest checkpoint of a run folder, in evaluation mode.
+
+        Raises:
+            CheckpointError: if a file is missing, damaged, or of another model.
+        """
+        from robovlms.model.checkpoint import load_policy  # that module builds policies, so it imports this one
+
+        return load_policy(Path(path))[0]
+
     def _init_backbone(self, assets: Path | None) -> Backbone:
         return self.backbone_class.build(self.config.vlm, self.config.tokenizer, torch.float32, assets)
 

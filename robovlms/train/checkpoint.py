@@ -1,0 +1,141 @@
+"""A checkpoint is a folder with everything needed to act, and a sub-folder with everything needed to go on training.
+
+::
+
+    step_000900/
+    ├── model.safetensors     weights
+    ├── config.yaml           the run's configuration
+    ├── contract.json         what robot or simulator must match
+    ├── parity.safetensors    raw observations and the actions they must give, for `robovlms verify`
+    ├── vlm/                  configuration and tokenizer of a transformers VLM, if it is one
+    └── training/
+        ├── optimizer.safetensors   moments, by parameter name
+        ├── random.safetensors      state of torch's generator
+        └── state.json              step, and which parameters never had a gradient
+
+It is written under a temporary name, flushed to disk and renamed, so a folder with a final name is complete. Nothing is
+pickled.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file, save_model
+from torch import Tensor, nn
+
+from robovlms.actions.contract import PolicyContract
+from robovlms.config import RunConfig, dump_config
+from robovlms.errors import CheckpointError
+from robovlms.model.base import BaseRoboVLM
+from robovlms.model.checkpoint import STEP_PREFIX, checkpoints_of, load_weights, read_text
+
+_TEMPORARY = ".writing-"
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Folder of the checkpoint after `step` optimiser steps."""
+    return run / "checkpoints" / f"{STEP_PREFIX}{step:06d}"
+
+
+def save_checkpoint(
+    folder: Path,
+    model: BaseRoboVLM,
+    contract: PolicyContract,
+    config: RunConfig,
+    parity: Callable[[Path], None],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> None:
+    """Write one checkpoint, atomically.
+
+    Args:
+        folder: final name.
+        model: the policy.
+        contract: what it was trained on.
+        config: of the run.
+        parity: writes the parity samples into a given file.
+        optimizer: its moments.
+        step: optimiser steps done.
+    """
+    temporary = folder.with_name(_TEMPORARY + folder.name)
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "training").mkdir(parents=True)
+    save_model(model, str(temporary / "model.safetensors"))
+    (temporary / "config.yaml").write_text(dump_config(config))
+    (temporary / "contract.json").write_text(contract.to_json())
+    parity(temporary / "parity.safetensors")
+    model.backbone.save_assets(temporary / "vlm")
+    _save_training_state(temporary / "training", model, optimizer, step)
+    _flush(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    _flush(folder.parent)
+
+
+def prune_checkpoints(run: Path, keep: int) -> None:
+    """Remove all but the `keep` newest checkpoints of a run."""
+    for folder in checkpoints_of(run)[:-keep]:
+        shutil.rmtree(folder)
+
+
+def load_training_state(folder: Path, model: BaseRoboVLM, optimizer: torch.optim.Optimizer) -> int:
+    """Restore weights, optimiser and random state exactly; return the number of steps done.
+
+    Raises:
+        CheckpointError: if the checkpoint does not fit the model.
+    """
+    load_weights(model, folder / "model.safetensors")
+    training = folder / "training"
+    moments = _read_tensors(training / "optimizer.safetensors")
+    state = json.loads(read_text(training / "state.json"))
+    for name, parameter in _trained(model).items():
+        if name in state["without_gradient"]:
+            continue
+        keys = {key: f"{name}/{key}" for key in ("step", "exp_avg", "exp_avg_sq")}
+        missing = [key for key in keys.values() if key not in moments]
+        if missing:
+            raise CheckpointError(f"{training / 'optimizer.safetensors'}: missing {missing[0]!r}")
+        optimizer.state[parameter] = {key: moments.pop(full) for key, full in keys.items()}
+        for key in ("exp_avg", "exp_avg_sq"):
+            optimizer.state[parameter][key] = optimizer.state[parameter][key].to(parameter.device)
+    if moments:
+        raise CheckpointError(f"{training / 'optimizer.safetensors'}: unknown {min(moments)!r}")
+    torch.set_rng_state(_read_tensors(training / "random.safetensors")["torch"])
+    return int(state["step"])
+
+
+def _save_training_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    moments = {
+        f"{name}/{key}": value.contiguous()
+        for name, parameter in _trained(model).items()
+        for key, value in optimizer.state[parameter].items()
+    }
+    save_file(moments, folder / "optimizer.safetensors")
+    save_file({"torch": torch.get_rng_state()}, folder / "random.safetensors")
+    without = [name for name, parameter in _trained(model).items() if not optimizer.state[parameter]]
+    (folder / "state.json").write_text(json.dumps({"step": step, "without_gradient": without}))
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {file}: {error}") from error
+
+
+def _flush(path: Path) -> None:
+    for entry in [path, *path.rglob("*")] if path.name.startswith(_TEMPORARY) else [path]:
+        descriptor = os.open(entry, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,38 @@
+"""The contract of a run: what its dataset, its configuration and its backbone say together."""
+
+from robovlms.actions.contract import PolicyContract
+from robovlms.config import RunConfig
+from robovlms.data.sources.base import EpisodeSource
+from robovlms.data.text import PromptEncoder
+from robovlms.errors import ConfigError, StatisticsMissingError, unknown_name
+
+
+def build_contract(config: RunConfig, source: EpisodeSource, prompts: PromptEncoder) -> PolicyContract:
+    """Write down what a policy trained on `source` under `config` expects when it runs.
+
+    Raises:
+        ConfigError: if a camera of the configuration is not in the dataset.
+        StatisticsMissingError: if the dataset has no statistics to normalise with.
+    """
+    cameras = {camera.name: camera for camera in source.cameras}
+    chosen = config.data.cameras or tuple(sorted(cameras))
+    for name in chosen:
+        if name not in cameras:
+            raise ConfigError("data.cameras: " + unknown_name("camera", name, cameras))
+    proprio_names = source.proprio_names if config.model.use_proprio else ()
+    for feature in ("action", "proprio") if proprio_names else ("action",):
+        if feature not in source.statistics:
+            raise StatisticsMissingError(f"the dataset has no statistics of {feature!r}; training does not guess them")
+    return PolicyContract(
+        action_space=source.action_space,
+        action_scheme=config.data.action_scheme,
+        action_statistics=source.statistics["action"],
+        proprio_names=proprio_names,
+        proprio_scheme=config.data.proprio_scheme,
+        proprio_statistics=source.statistics["proprio"] if proprio_names else None,
+        cameras=tuple(cameras[name] for name in chosen),
+        prompt_template=prompts.template,
+        tokenizer_fingerprint=prompts.fingerprint,
+        window_size=config.model.window_size,
+        fwd_pred_next_n=config.model.fwd_pred_next_n,
+    )

@@ -1,0 +1,261 @@
+"""BaseTrainer: one loop, from a model and a data module to checkpoints.
+
+::
+
+    batch ── forward ── loss ── backward ── clip ── AdamW ── (log · validate · save)
+"""
+
+import contextlib
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robovlms.actions.contract import PolicyContract
+from robovlms.config import RunConfig, dump_config, flatten, load_config
+from robovlms.data.batch import Batch
+from robovlms.data.datamodule import GRDataModule
+from robovlms.data.sources.base import EpisodeSource
+from robovlms.errors import ConfigError, DataError
+from robovlms.model.backbone.base import Backbone
+from robovlms.model.base import BaseRoboVLM
+from robovlms.model.checkpoint import checkpoints_of
+from robovlms.model.parity import ObservationWindow, save_parity
+from robovlms.model.vlm import build_policy
+from robovlms.progress import ProgressBar
+from robovlms.train.checkpoint import checkpoint_path, load_training_state, prune_checkpoints, save_checkpoint
+from robovlms.train.contract import build_contract
+from robovlms.train.metrics import MetricsLog
+from robovlms.train.optimizer import build_optimizer, lr_scale, set_learning_rate
+from robovlms.types import Observation
+
+# What a resumed run may change without changing the weights it ends with.
+_FREE_ON_RESUME = (
+    "train.out", "train.save_every", "train.keep_checkpoints", "train.log_every", "train.val_every",
+    "data.path", "data.num_workers", "evaluate.",
+)  # fmt: skip
+
+
+class BaseTrainer:
+    """Trains a policy.
+
+    Args:
+        config: of the run.
+        show_progress: whether to print progress.
+    """
+
+    def __init__(self, config: RunConfig, *, show_progress: bool = True) -> None:
+        self.config, self.show_progress = config, show_progress
+        self.device = resolve_device(config.train.device)
+        self.use_bf16 = resolve_bf16(config.train.precision, self.device)
+
+    def fit(self, model: BaseRoboVLM | Backbone, data_module: GRDataModule, *, resume: bool = False) -> BaseRoboVLM:
+        """Train until `train.max_steps` and return the trained policy.
+
+        Args:
+            model: a policy, taken as it is, or a bare VLM, which is wrapped into the configured policy.
+            data_module: feeds it.
+            resume: go on from the newest checkpoint of `train.out`, exactly as if the run had not stopped.
+
+        Raises:
+            ConfigError: if `train.out` holds a run and `resume` is False, or holds another run.
+            DataError: if the loss is not finite.
+        """
+        source = data_module.train_dataset.source
+        policy = self._policy(model, source).to(self.device)
+        contract = build_contract(self.config, source, policy.prompt_encoder)
+        optimizer = build_optimizer(policy, self.config.train)
+        done = self._start(policy, optimizer, resume)
+        log = MetricsLog(self.config.train.out / "metrics.jsonl", done)
+        with contextlib.closing(log):
+            self._loop(policy, optimizer, contract, data_module, done, log)
+        return policy.eval()
+
+    def _policy(self, model: BaseRoboVLM | Backbone, source: EpisodeSource) -> BaseRoboVLM:
+        if isinstance(model, BaseRoboVLM):
+            return model
+        return build_policy(self.config.model, source.action_space, len(source.proprio_names), backbone=model)
+
+    def _start(self, policy: BaseRoboVLM, optimizer: torch.optim.Optimizer, resume: bool) -> int:
+        """Prepare the run folder; return the number of steps already done."""
+        run = self.config.train.out
+        found = checkpoints_of(run)
+        if found and not resume:
+            raise ConfigError(f"{run} already holds a run; continue it with --resume or choose another train.out")
+        run.mkdir(parents=True, exist_ok=True)
+        if not found:
+            (run / "config.yaml").write_text(dump_config(self.config))
+            return 0
+        before, now = flatten(load_config(found[-1] / "config.yaml")), flatten(self.config)
+        differing = [key for key in now if before.get(key) != now[key] and not key.startswith(_FREE_ON_RESUME)]
+        if differing:
+            changes = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing)
+            raise ConfigError(f"{run} holds a run with another configuration: {changes}")
+        return load_training_state(found[-1], policy, optimizer)
+
+    def _loop(
+        self,
+        policy: BaseRoboVLM,
+        optimizer: torch.optim.Optimizer,
+        contract: PolicyContract,
+        data_module: GRDataModule,
+        done: int,
+        log: MetricsLog,
+    ) -> None:
+        train = self.config.train
+        batches = data_module.train_batches(start_step=done)
+        window = _Window()
+        with ProgressBar("Training", train.max_steps, done=done, unit="steps", is_shown=self.show_progress) as bar:
+            for step in range(done + 1, train.max_steps + 1):
+                scale = lr_scale(step - 1, train)
+                window.add(self.train_step(policy, optimizer, next(batches), scale))
+                is_last = step == train.max_steps
+                if step % train.log_every == 0 or is_last:
+                    row = window.summary(step)
+                    log.write({**row, "learning_rate": train.learning_rate * scale})
+                    bar.advance(0, f"loss {row['loss']:.4f}, {row['samples_per_s']:.0f} samples/s")
+                if train.val_every and (step % train.val_every == 0 or is_last):
+                    log.write({"step": step, "val_loss": self._validate(policy, data_module)})
+                    window.restart_clock()
+                if step % train.save_every == 0 or is_last:
+                    self._save(policy, optimizer, contract, data_module.train_dataset.source, step)
+                    window.restart_clock()
+                bar.advance()
+
+    def train_step(
+        self, policy: BaseRoboVLM, optimizer: torch.optim.Optimizer, batch: Batch, lr_scale: float
+    ) -> dict[str, Tensor | int]:
+        """One optimiser step.
+
+        Args:
+            policy: in training mode afterwards.
+            optimizer: from `build_optimizer`.
+            batch: on any device.
+            lr_scale: share of the peak learning rate.
+
+        Returns:
+            loss, loss_arm, loss_gripper and gradient_norm (before clipping), scalar tensors on the device; samples.
+        """
+        policy.train()
+        set_learning_rate(optimizer, lr_scale)
+        loss = self._loss(policy, batch.to(self.device))
+        optimizer.zero_grad(set_to_none=True)
+        loss["total_loss"].backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        clip = self.config.train.gradient_clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(parameters, float("inf") if clip is None else clip)
+        optimizer.step()
+        detached = {name: value.detach() for name, value in loss.items()}
+        return {"loss": detached.pop("total_loss"), **detached, "gradient_norm": norm, "samples": len(batch)}
+
+    def _loss(self, policy: BaseRoboVLM, batch: Batch) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bf16):
+            return policy.forward_batch(batch).loss
+
+    @torch.inference_mode()
+    def _validate(self, policy: BaseRoboVLM, data_module: GRDataModule) -> float | None:
+        policy.eval()
+        weighted = [
+            (self._loss(policy, batch.to(self.device))["total_loss"].item(), len(batch))
+            for batch in data_module.val_batches()
+        ]
+        total = sum(samples for _, samples in weighted)
+        return sum(loss * samples for loss, samples in weighted) / total if total else None
+
+    def _save(
+        self,
+        policy: BaseRoboVLM,
+        optimizer: torch.optim.Optimizer,
+        contract: PolicyContract,
+        source: EpisodeSource,
+        step: int,
+    ) -> None:
+        run = self.config.train.out
+        windows = parity_windows(source, contract)
+
+        def write_parity(file: Path) -> None:
+            save_parity(file, policy.eval(), contract, windows)
+
+        save_checkpoint(checkpoint_path(run, step), policy, contract, self.config, write_parity, optimizer, step)
+        prune_checkpoints(run, self.config.train.keep_checkpoints)
+
+
+class _Window:
+    """Running means between two log lines; nothing leaves the device before it is printed."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Tensor | int]] = []
+        self._clock_s = time.perf_counter()
+
+    def add(self, row: dict[str, Tensor | int]) -> None:
+        self._rows.append(row)
+
+    def restart_clock(self) -> None:
+        """Leave the time since the last line out of samples/s, unless steps are waiting to be logged."""
+        if not self._rows:
+            self._clock_s = time.perf_counter()
+
+    def summary(self, step: int) -> dict[str, float]:
+        samples = sum(row["samples"] for row in self._rows)
+        names = [name for name in self._rows[0] if name != "samples"]
+        means = {name: torch.stack([row[name] for row in self._rows]).float().mean().item() for name in names}
+        if not np.isfinite(means["loss"]) or not np.isfinite(means["gradient_norm"]):
+            raise DataError(
+                f"the loss or its gradient is not finite near step {step}: {means}; lower train.learning_rate, "
+                "or check the dataset's actions and statistics with `robovlms info`"
+            )
+        now_s = time.perf_counter()
+        rate = samples / (now_s - self._clock_s)
+        self._rows, self._clock_s = [], now_s
+        return {"step": step, **means, "samples_per_s": rate}
+
+
+def parity_windows(source: EpisodeSource, contract: PolicyContract) -> list[ObservationWindow]:
+    """The beginning of the first and of the last episode, as raw observations, windows of equal length."""
+    cameras = tuple(camera.name for camera in contract.cameras)
+    episodes = sorted({0, len(source) - 1})
+    length = min(contract.window_size, *(int(source.lengths[episode]) for episode in episodes))
+    windows = []
+    for episode in episodes:
+        frames = np.arange(length)
+        steps = source.read(episode, frames, frames, cameras)
+        windows.append(
+            [
+                Observation(
+                    images={name: steps.images[name][t] for name in cameras},
+                    proprio=steps.proprio[t] if contract.proprio_names else None,
+                    instruction=source.instruction(episode),
+                    timestamp_s=0.0,
+                )
+                for t in range(length)
+            ]
+        )
+    return windows
+
+
+def resolve_device(name: str) -> torch.device:
+    """"auto" is CUDA if there is one, else the CPU.
+
+    Raises:
+        ConfigError: if the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"train.device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def resolve_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16; "auto" only where the hardware multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
