@@ -9,14 +9,18 @@
     ├── data: DataConfig
     ├── train: TrainConfig
     └── evaluate: EvaluateConfig
+
+`load_config` reads the file, applies overrides such as "train.max_steps=100" and checks every key and type;
+`dump_config` writes all values back.
 """
 
-import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from robovlms.errors import ConfigError
+from robovlms.typed_yaml import build, check_types, dump_yaml, merge, parse_overrides, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +181,8 @@ class TrainConfig:
         _require(0 <= self.min_lr_scale <= 1, f"train.min_lr_scale must lie in [0, 1], got {self.min_lr_scale}")
         _require(
             self.warmup_steps <= self.max_steps,
-            f"train.warmup_steps is {self.warmup_steps} but train.max_steps is {self.max_steps}; warm up for fewer steps",
+            f"train.warmup_steps is {self.warmup_steps} but train.max_steps is only {self.max_steps}; "
+            "warm up for fewer steps or train for more",
         )
         clip = self.gradient_clip_norm
         _require(clip is None or clip > 0, f"train.gradient_clip_norm must be positive or null, got {clip}")
@@ -241,3 +246,28 @@ class RunConfig:
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ConfigError(message)
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:
+    """Read a run's configuration.
+
+    Args:
+        path: YAML file that holds what differs from the defaults; None starts from the defaults.
+        overrides: what differs from the file: texts like "train.max_steps=100", or a mapping with dotted keys.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, or a key is unknown, of the wrong type, or contradicts another one.
+    """
+    place = "" if path is None else f"{path}: "
+    values = {} if path is None else check_types(RunConfig, read_yaml(Path(path)), where=place)
+    for override in parse_overrides(overrides):
+        values = merge(values, check_types(RunConfig, override, where="override "))
+    try:
+        return build(RunConfig, values)
+    except ConfigError as error:
+        raise ConfigError(f"{place}{error}") from None
+
+
+def dump_config(config: RunConfig) -> str:
+    """Return YAML of every value; `load_config` makes an equal configuration of it."""
+    return dump_yaml(config)
