@@ -14,6 +14,8 @@
 `dump_config` writes all values back.
 """
 
+import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,11 +245,6 @@ class RunConfig:
         )
 
 
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(message)
-
-
 def load_config(path: str | Path | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()) -> RunConfig:
     """Read a run's configuration.
 
@@ -271,3 +268,30 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] | Mappi
 def dump_config(config: RunConfig) -> str:
     """Return YAML of every value; `load_config` makes an equal configuration of it."""
     return dump_yaml(config)
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value for every value of a dataclass, in the order of its fields."""
+    flat: dict[str, Any] = {}
+    for entry in dataclasses.fields(config):
+        key, value = f"{prefix}{entry.name}", getattr(config, entry.name)
+        flat |= flatten(value, f"{key}.") if dataclasses.is_dataclass(value) else {key: value}
+    return flat
+
+
+def field_docs(section: type) -> dict[str, str]:
+    """Return field name -> its documentation, from the "Attributes:" part of the class docstring."""
+    docs: dict[str, str] = {}
+    name = ""
+    for line in (section.__doc__ or "").partition("Attributes:\n")[2].splitlines():
+        start = re.fullmatch(r" {8}(\w+): (.*)", line)
+        if start:
+            name, docs[start[1]] = start[1], start[2]
+        elif line.strip():
+            docs[name] += " " + line.strip()
+    return docs
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)

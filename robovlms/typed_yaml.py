@@ -110,28 +110,6 @@ def build(section: type, values: dict[str, Any]) -> Any:
     return section(**{k: build(hints[k], v) if dataclasses.is_dataclass(hints[k]) else v for k, v in values.items()})
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return dotted key -> value for every value of a dataclass, in the order of its fields."""
-    flat: dict[str, Any] = {}
-    for entry in dataclasses.fields(config):
-        key, value = f"{prefix}{entry.name}", getattr(config, entry.name)
-        flat |= flatten(value, f"{key}.") if dataclasses.is_dataclass(value) else {key: value}
-    return flat
-
-
-def field_docs(section: type) -> dict[str, str]:
-    """Return field name -> its documentation, from the "Attributes:" part of the class docstring."""
-    docs: dict[str, str] = {}
-    name = ""
-    for line in (section.__doc__ or "").partition("Attributes:\n")[2].splitlines():
-        start = re.fullmatch(r" {8}(\w+): (.*)", line)
-        if start:
-            name, docs[start[1]] = start[1], start[2]
-        elif line.strip():
-            docs[name] += " " + line.strip()
-    return docs
-
-
 class _Text(str):
     """A value as typed on the command line: YAML where the field takes that, else the text itself."""
 
