@@ -1,0 +1,220 @@
+"""Read a dataset in the LeRobot v3.0 layout, any steps of any episode; `lerobot_layout` draws the folder."""
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robovlms.actions.normalize import FeatureStatistics
+from robovlms.data.images import decode_png
+from robovlms.data.sources import lerobot_layout as layout
+from robovlms.data.sources.base import EpisodeSource, Steps
+from robovlms.data.sources.episode_check import check_finite
+from robovlms.data.sources.parquet import ParquetColumns, as_numpy
+from robovlms.data.sources.video import VideoReader
+from robovlms.data.statistics import feature_statistics, summarize
+from robovlms.errors import DataError, unknown_name
+
+
+class LeRobotSource(EpisodeSource):
+    """A LeRobot v3.0 dataset. Opening reads the episode table only; it can be pickled and used in worker processes.
+
+    Args:
+        path: dataset folder.
+        cache_mb: most that is kept of row groups read last, in MiB and per process; pictures stay encoded.
+
+    Raises:
+        DataError: if there is no dataset, it is of another version, or does not say what its actions mean.
+    """
+
+    def __init__(self, path: Path | str, cache_mb: float = 256) -> None:
+        self.path = Path(path)
+        self.description = layout.describe(self.path)
+        self.action_space, self.cameras = self.description.action_space, self.description.cameras
+        self.proprio_names, self.provenance = self.description.proprio_names, self.description.provenance
+        self._episodes = _read_episodes(self.path, self.description.info)
+        self._first_row = _first_rows(self._episodes)
+        self._columns = ParquetColumns(int(cache_mb * 2**20))
+        self._videos = VideoReader()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self._episodes["length"]
+
+    @property
+    def num_cached_bytes(self) -> int:
+        """Bytes of row groups kept in memory."""
+        return self._columns.num_bytes
+
+    @cached_property
+    def statistics(self) -> dict[str, FeatureStatistics]:
+        """From `meta/stats.json`; computed from the numbers where that lacks them. No picture is decoded."""
+        path = self.path / layout.STATS
+        stored = json.loads(path.read_text()) if path.is_file() else {}
+        keys = {"action": layout.ACTION} | ({"proprio": layout.STATE} if self.proprio_names else {})
+        return {name: self._statistics_of(key, stored.get(key, {})) for name, key in keys.items()}
+
+    def task(self, episode: int) -> str:
+        name = self._episodes["task_name"][episode] if "task_name" in self._episodes else None
+        return self.instruction(episode) if name is None else name
+
+    def instruction(self, episode: int) -> str:
+        instructions = list(self._episodes["tasks"][episode])
+        if len(instructions) != 1:
+            raise DataError(f"{self.path}: episode {episode} has {len(instructions)} instructions, expected one")
+        return instructions[0]
+
+    def seed(self, episode: int) -> int | None:
+        """Seed of the simulator of an episode; None for a recording."""
+        seed = self._episodes["seed"][episode] if "seed" in self._episodes else None
+        return None if seed is None or np.isnan(seed) else int(seed)
+
+    def read(self, episode: int, frames: np.ndarray, steps: np.ndarray, cameras: tuple[str, ...]) -> Steps:
+        for asked in (frames, steps):
+            if len(asked) and not (asked.min() >= 0 and asked.max() < self.lengths[episode]):
+                raise DataError(f"{self.path}: episode {episode} has {self.lengths[episode]} steps, asked for {asked}")
+        self._check_episode(episode)
+        images = {name: self._frames(episode, self._camera_key(name), frames) for name in cameras}
+        return Steps(
+            images={name: pixels for name, pixels in images.items() if pixels is not None},
+            proprio=self._numbers(episode, layout.STATE, frames, self.proprio_names) if self.proprio_names else None,
+            actions=self._numbers(episode, layout.ACTION, steps, self.action_space.names),
+        )
+
+    def _camera_key(self, name: str) -> str:
+        keys = self.description.camera_keys
+        if name not in keys:
+            raise DataError(unknown_name("camera", name, keys))
+        return keys[name]
+
+    def _data_file(self, episode: int) -> Path:
+        return self.path / self.description.info["data_path"].format(
+            chunk_index=self._episodes["data/chunk_index"][episode],
+            file_index=self._episodes["data/file_index"][episode],
+        )
+
+    def _check_episode(self, episode: int) -> None:
+        """The first row must say that it belongs to the episode."""
+        row = self._first_row[episode]
+        found = self._columns.numbers(self._data_file(episode), "episode_index", np.array([row]))[0]
+        if found != episode:
+            file = self._data_file(episode)
+            raise DataError(f"{file}: row {row} belongs to episode {found}, but meta/episodes says episode {episode}")
+
+    def _numbers(self, episode: int, key: str, steps: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        file = self._data_file(episode)
+        stored = self._columns.numbers(file, key, self._first_row[episode] + steps)
+        values = stored.reshape(len(steps), len(names)).astype(np.float32, copy=False)
+        check_finite(values, f"{file}: episode {episode}", key, names, steps)
+        return values
+
+    def _frames(self, episode: int, key: str, steps: np.ndarray) -> np.ndarray | None:
+        """Frames of one camera, uint8 [k, h, w, 3]; None if the episode lacks it."""
+        unique, inverse = np.unique(steps, return_inverse=True)
+        if key in self.description.video_keys:
+            frames = self._from_video(episode, key, unique)
+        else:
+            frames = self._from_png(episode, key, unique)
+        return frames if frames is None or len(unique) == len(steps) else frames[inverse]
+
+    def _from_png(self, episode: int, key: str, steps: np.ndarray) -> np.ndarray | None:
+        file = self._data_file(episode)
+        stored = self._columns.blobs(file, key, self._first_row[episode] + steps)
+        if all(data is None for data in stored):
+            return None
+        frames = np.empty((len(steps), *self._frame_shape(key)), np.uint8)
+        for i, data in enumerate(stored):
+            where = f"{file}: episode {episode}, step {steps[i]}, {key}"
+            if data is None:
+                raise DataError(f"{where}: no picture, though other steps have one")
+            frames[i] = self._checked(_decode(data, where), key, where)
+        return frames
+
+    def _from_video(self, episode: int, key: str, steps: np.ndarray) -> np.ndarray | None:
+        begin = self._episodes[f"videos/{key}/from_timestamp"][episode]
+        if begin is None or np.isnan(begin):
+            return None
+        place = {name: int(self._episodes[f"videos/{key}/{name}"][episode]) for name in ("chunk_index", "file_index")}
+        file = self.path / self.description.info["video_path"].format(video_key=key, **place)
+        rows = self._first_row[episode] + steps
+        times = self._columns.numbers(self._data_file(episode), "timestamp", rows).astype(np.float64)
+        where = f"episode {episode}, steps {steps[0]} to {steps[-1]}"
+        try:
+            frames = self._videos.read(file, begin + times)
+        except DataError as error:
+            raise DataError(f"{error} ({where})") from error
+        return self._checked(frames, key, f"{file}: {where}")
+
+    def _frame_shape(self, key: str) -> tuple[int, int, int]:
+        return self._frame_shapes[key]
+
+    @cached_property
+    def _frame_shapes(self) -> dict[str, tuple[int, int, int]]:
+        keys = self.description.camera_keys
+        return {keys[camera.name]: (camera.height, camera.width, 3) for camera in self.cameras}
+
+    def _checked(self, frames: np.ndarray, key: str, where: str) -> np.ndarray:
+        if frames.shape[-3:] != self._frame_shape(key):
+            raise DataError(f"{where}: frame of shape {list(frames.shape[-3:])}, expected {self._frame_shape(key)}")
+        return frames
+
+    def _statistics_of(self, key: str, stored: dict[str, Any]) -> FeatureStatistics:
+        try:
+            return feature_statistics(stored)
+        except KeyError:
+            files = sorted({self._data_file(episode) for episode in range(len(self))})
+            return feature_statistics(summarize(np.concatenate([_read_numbers(file, key) for file in files])))
+
+
+def _decode(data: memoryview, where: str) -> np.ndarray:
+    try:
+        return decode_png(data)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _read_table(file: Path, is_wanted: Callable[[str], bool]) -> pa.Table:
+    try:
+        parquet = pq.ParquetFile(file)
+        return parquet.read(columns=[name for name in parquet.schema_arrow.names if is_wanted(name)], use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file}: not readable as parquet: {error}") from error
+
+
+def _read_numbers(file: Path, key: str) -> np.ndarray:
+    values = as_numpy(_read_table(file, key.__eq__).column(key).combine_chunks())
+    return values.reshape(len(values), -1)
+
+
+def _read_episodes(path: Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Columns of the episode table but the statistics, in the order of the episodes."""
+    files = sorted(path.glob("meta/episodes/*/*.parquet"))
+    if not files:
+        raise DataError(f"{path}: no episode table, expected {layout.EPISODES.format(chunk_index=0, file_index=0)}")
+    parts = [_read_table(file, lambda name: not name.startswith("stats/")) for file in files]
+    table = pa.concat_tables(parts, promote_options="permissive").sort_by("episode_index")
+    columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
+    if not np.array_equal(columns["episode_index"], np.arange(info["total_episodes"])):
+        raise DataError(
+            f"{path}: {layout.INFO} says {info['total_episodes']} episodes, but meta/episodes does not hold each of "
+            f"them once ({len(columns['episode_index'])} rows)"
+        )
+    return columns
+
+
+def _first_rows(episodes: dict[str, np.ndarray]) -> np.ndarray:
+    """Row of each episode's first step within its data file, int64 [episodes]."""
+    begins = episodes["dataset_from_index"]
+    files = np.stack([episodes["data/chunk_index"], episodes["data/file_index"]])
+    _, file = np.unique(files, axis=1, return_inverse=True)
+    first = np.full(file.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, file, begins)
+    return begins - first[file]

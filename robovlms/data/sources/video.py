@@ -1,0 +1,165 @@
+"""Frames in mp4 files, written one after the other and read one by one.
+
+Every second frame is a key frame and none depends on a later one, so any frame costs at most two decodes.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from jaxtyping import Float, UInt8
+
+from robovlms.errors import DataError
+
+CODEC, PIXEL_FORMAT = "h264", "yuv420p"
+_ENCODER = {"crf": "18", "preset": "fast", "g": "2", "bf": "0"}
+_DECODE_AHEAD_S = 0.5  # a frame this near ahead is reached by decoding on; a farther one by seeking
+_BACK_OFF_S = (0.0, 1.0, 10.0, float("inf"))  # how far before a frame to look for its key frame
+
+
+class VideoWriter:
+    """Writes one mp4 file; the same frames give the same bytes.
+
+    Args:
+        path: file to write.
+        height, width: of the frames in pixels; even.
+        fps: frames per second.
+
+    Attributes:
+        num_frames: frames written so far.
+        num_bytes: encoded size so far; the encoder holds back a few frames.
+    """
+
+    def __init__(self, path: Path, *, height: int, width: int, fps: float) -> None:
+        self._container = av.open(str(path), "w", options={"fflags": "+bitexact"})
+        self._rate = Fraction(fps).limit_denominator(1000)
+        self._stream = self._container.add_stream("libx264", rate=self._rate, options=_ENCODER)
+        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, PIXEL_FORMAT
+        self._stream.codec_context.thread_count = 1  # the number of threads changes the bytes
+        self.num_frames = self.num_bytes = 0
+
+    def add(self, frames: UInt8[np.ndarray, "k h w 3"]) -> tuple[float, float]:
+        """Append frames; return when the first begins and the last ends, in seconds of the file."""
+        begin = self.num_frames
+        for i, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = begin + i, 1 / self._rate
+            frame.pict_type = PictureType.I if i == 0 else PictureType.NONE
+            self._mux(frame)
+        self.num_frames += len(frames)
+        return float(begin / self._rate), float(self.num_frames / self._rate)
+
+    def close(self) -> None:
+        """Write what the encoder holds back, and the index."""
+        self._mux(None)
+        self._container.close()
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            self.num_bytes += packet.size
+            self._container.mux(packet)
+
+
+class VideoReader:
+    """Reads single frames of mp4 files, by time; keeps the last `max_open` files open.
+
+    Files are opened in the process that reads them, so a reader can be pickled and survives a fork.
+    """
+
+    def __init__(self, max_open: int = 8) -> None:
+        self.max_open = max_open
+        self._videos: OrderedDict[Path, _OpenVideo] = OrderedDict()
+        self._pid = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VideoReader, (self.max_open,)
+
+    @property
+    def num_open(self) -> int:
+        """Number of files open now."""
+        return len(self._videos)
+
+    def read(self, path: Path, times_s: Float[np.ndarray, "k"]) -> UInt8[np.ndarray, "k h w 3"]:
+        """Return the frames shown at `times_s`, in that order.
+
+        Raises:
+            DataError: if the file is damaged or shows no frame at one of the times.
+        """
+        times, inverse = np.unique(times_s, return_inverse=True)
+        try:
+            video = self._open(path)
+            return np.stack([video.frame_at(float(time)) for time in times])[inverse]
+        except (av.FFmpegError, OSError, IndexError) as error:
+            self._drop(path)
+            raise DataError(f"{path}: not readable as video: {error}") from error
+
+    def close(self) -> None:
+        """Close all files."""
+        for path in list(self._videos):
+            self._drop(path)
+
+    def _open(self, path: Path) -> "_OpenVideo":
+        if self._pid != os.getpid():  # forked: the parent goes on reading from the same file positions
+            self._videos, self._pid = OrderedDict(), os.getpid()
+        if path not in self._videos:
+            while len(self._videos) >= self.max_open:
+                self._drop(next(iter(self._videos)))
+            self._videos[path] = _OpenVideo(path)
+        self._videos.move_to_end(path)
+        return self._videos[path]
+
+    def _drop(self, path: Path) -> None:
+        video = self._videos.pop(path, None)
+        if video is not None:
+            video.container.close()
+
+
+class _OpenVideo:
+    """One open file and the frame that was decoded last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.container = av.open(str(path))
+        self.stream = self.container.streams.video[0]
+        self.stream.codec_context.thread_count = 1  # workers are the parallelism; threads would decode ahead in vain
+        self.half_frame_s = float(0.5 / (self.stream.average_rate or 1))
+        self.frames: Iterator[av.VideoFrame] = iter(())
+        self.last: av.VideoFrame | None = None
+
+    def frame_at(self, time_s: float) -> np.ndarray:
+        """The frame nearest to `time_s`, uint8 [h, w, 3]."""
+        begin_s = time_s - self.half_frame_s
+        ahead_s = begin_s - self.last.time if self.last is not None else -1.0
+        frame = self.last if -2 * self.half_frame_s < ahead_s <= 0 else None
+        if frame is None and 0 < ahead_s <= _DECODE_AHEAD_S:
+            frame = self._decode_until(begin_s)
+        if frame is None:
+            frame = self._seek(time_s, begin_s)
+        if frame is None or abs(frame.time - time_s) > self.half_frame_s + 1e-6:
+            raise DataError(f"{self.path}: no frame at {time_s:.3f} s")
+        return frame.to_ndarray(format="rgb24")
+
+    def _seek(self, time_s: float, begin_s: float) -> av.VideoFrame | None:
+        """Find the frame from the key frame before it; step back further where the index is in decoding order."""
+        for back_off_s in _BACK_OFF_S:
+            start = max(0, round((time_s - back_off_s) / self.stream.time_base)) if time_s > back_off_s else 0
+            self.container.seek(start, stream=self.stream)
+            self.frames, self.last = self.container.decode(self.stream), None
+            frame = self._decode_until(begin_s)
+            is_too_late = frame is not None and frame.time > time_s + self.half_frame_s
+            if not is_too_late or start == 0:
+                return frame
+        return None
+
+    def _decode_until(self, begin_s: float) -> av.VideoFrame | None:
+        for frame in self.frames:
+            self.last = frame
+            if frame.time >= begin_s:
+                return frame
+        return None
