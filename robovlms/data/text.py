@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from robovlms.errors import DataError
 
 
+@runtime_checkable
+@runtime_checkable
 class Tokenizer(Protocol):
     """What is asked of a tokenizer; those of transformers fit."""
 
