@@ -8,7 +8,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +46,7 @@ class BasePolicyHead(nn.Module, ABC):
         hidden_size: int,
         action_dim: int,
         *,
-        down_sample: Literal["none", "pooling"] = "none",
+        down_sample: str = "none",
         latent: int = 1,
         fwd_pred_next_n: int = 1,
         window_size: int = 1,
