@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from robovlms.config import VLMConfig
 from robovlms.errors import ConfigError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.vlm import POLICIES, build_vlm, policy_class
-from robovlms.config import VLMConfig
 
 from .conftest import HISTORY_AND_HEAD, Inputs, tiny_policy
 
