@@ -139,8 +139,10 @@ def _as_type(hint: Any, value: Any) -> Any:
     options = get_args(hint) if type(None) in get_args(hint) else (hint,)
     if value is None and type(None) not in options:
         raise TypeError
-    if value is None or (isinstance(value, str) and str in options):
-        return value  # jsonargparse would read the text "null" as None
+    if value is None:
+        return None
+    if isinstance(value, str) and {str, Path} & {*options}:  # jsonargparse would read the text "null" as None
+        return value if str in options else Path(value)
     if get_origin(hint) is dict:
         return _free_form(value)
     parser = ArgumentParser(exit_on_error=False)

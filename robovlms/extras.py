@@ -1,0 +1,30 @@
+"""Which extra brings an optional dependency, and the error that says so."""
+
+from robovlms.errors import MissingDependencyError
+
+EXTRAS = {
+    "av": "train",
+    "gymnasium": "sim",
+    "jinja2": "sim",
+    "metaworld": "sim",
+    "mujoco": "sim",
+    "packaging": "sim",
+    "pyarrow": "train",
+    "safetensors": "train",
+    "torch": "train",
+    "transformers": "train",
+}
+
+
+def missing_dependency(error: ModuleNotFoundError) -> MissingDependencyError | None:
+    """Return the error that names the extra to install; None if the module belongs to no extra.
+
+    >>> print(missing_dependency(ModuleNotFoundError(name="torch")))
+    this needs 'torch', which is not installed; install it with: pip install 'robovlms[train]'
+    """
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return None
+    return MissingDependencyError(
+        f"this needs {module!r}, which is not installed; install it with: pip install 'robovlms[{EXTRAS[module]}]'"
+    )

@@ -1,0 +1,227 @@
+"""`robovlms info`: what a dataset, a configuration, a checkpoint or a run holds. Never imports torch."""
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from robovlms.actions.contract import CameraSpec, PolicyContract
+from robovlms.actions.normalize import FeatureStatistics
+from robovlms.actions.space import ActionSpace
+from robovlms.config import RunConfig, flatten, load_config
+from robovlms.errors import CheckpointError, RoboVLMsError
+
+_WIDTH_IN_FILE = 120  # characters, where output is no terminal
+
+
+def show_info(path: Path, console: Console | None = None) -> None:
+    """Print what `path` holds.
+
+    Args:
+        path: dataset folder, configuration file, checkpoint folder or run folder.
+        console: where to print; None prints to standard output.
+
+    Raises:
+        RoboVLMsError: nothing that can be shown is there, or it is damaged.
+    """
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_IN_FILE
+    if path.suffix in (".yaml", ".yml"):
+        _show_config(path, console)
+    elif (path / "meta" / "info.json").is_file():
+        _show_dataset(path, console)
+    elif (path / "model.safetensors").is_file():
+        _show_checkpoint(path, console)
+    elif (path / "checkpoints").is_dir():
+        _show_run(path, console)
+    else:
+        seen = "does not exist" if not path.exists() else "holds none of these"
+        raise RoboVLMsError(
+            f"{path} {seen}; expected a dataset (with meta/info.json), a checkpoint (with model.safetensors), "
+            "a run (with checkpoints/) or a configuration (.yaml)"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------- configuration
+
+
+def _show_config(path: Path, console: Console) -> None:
+    config = load_config(path)
+    changed = _changes(config)
+    table = _table(f"Configuration {path}", "key", "value", "default, where it differs")
+    for key, value in flatten(config).items():
+        row = (key, str(value), str(changed[key]) if key in changed else "")
+        table.add_row(*map(escape, row), style="bold" if key in changed else "")
+    console.print(table)
+    console.print(f"{len(changed)} of {table.row_count} values differ from the default")
+
+
+def _changes(config: RunConfig) -> dict[str, Any]:
+    """Dotted key -> default, for every value that differs from it."""
+    values = flatten(config)
+    return {key: default for key, default in flatten(RunConfig()).items() if values[key] != default}
+
+
+# ---------------------------------------------------------------------------------------------------------- dataset
+
+
+def _show_dataset(path: Path, console: Console) -> None:
+    from robovlms.data.sources.lerobot import LeRobotSource
+
+    source = LeRobotSource(path)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for episode, length in enumerate(source.lengths.tolist()):
+        groups.setdefault((source.task(episode), source.instruction(episode)), []).append(length)
+    table = _table(f"Dataset {path}", "task", "instruction", "episodes", "frames", "shortest", "longest", numbers=4)
+    for (task, instruction), lengths in sorted(groups.items()):
+        sizes = (len(lengths), sum(lengths), min(lengths), max(lengths))
+        table.add_row(escape(task), escape(instruction), *map(str, sizes))
+    table.add_section()
+    table.add_row("all", "", str(len(source)), str(source.lengths.sum()))
+    console.print(table)
+    _show_cameras(source.cameras, console)
+    _show_actions(source.action_space, source.statistics["action"], console)
+    if source.proprio_names:
+        _show_proprio(source.proprio_names, source.statistics["proprio"], console)
+    _show_pairs("Provenance", source.provenance, console)
+
+
+def _show_cameras(cameras: Iterable[CameraSpec], console: Console) -> None:
+    table = _table("Cameras", "name", "height × width", "source")
+    for camera in cameras:
+        table.add_row(escape(camera.name), f"{camera.height} × {camera.width} px", escape(camera.source))
+    console.print(table)
+
+
+def _show_actions(space: ActionSpace, statistics: FeatureStatistics, console: Console) -> None:
+    reference = "relative" if space.is_delta else "absolute"
+    title = f"Actions: {space.control_hz:g} Hz, frame {space.frame}, {reference}, rotation {space.rotation}"
+    if space.gripper_dims:
+        title += f", gripper opens towards {space.gripper_opens}"
+    table = _table(title, "name", "unit", "kind", "low", "high", *_MOMENTS, numbers=2 + len(_MOMENTS))
+    for i, dimension in enumerate(space.dimensions):
+        limits = f"{dimension.low:g}", f"{dimension.high:g}"
+        table.add_row(escape(dimension.name), escape(dimension.unit), dimension.kind, *limits, *_moments(statistics, i))
+    console.print(table)
+
+
+def _show_proprio(names: Iterable[str], statistics: FeatureStatistics, console: Console) -> None:
+    table = _table("Proprioception", "name", *_MOMENTS, numbers=len(_MOMENTS))
+    for i, name in enumerate(names):
+        table.add_row(escape(name), *_moments(statistics, i))
+    console.print(table)
+
+
+_MOMENTS = ("min", "q01", "mean", "q99", "max", "std")
+
+
+def _moments(statistics: FeatureStatistics, dimension: int) -> list[str]:
+    return [f"{getattr(statistics, name)[dimension]:.4g}" for name in _MOMENTS]
+
+
+# ------------------------------------------------------------------------------------------------ checkpoint and run
+
+
+def _show_run(path: Path, console: Console) -> None:
+    checkpoints = sorted((path / "checkpoints").glob("step_*"))
+    names = ", ".join(folder.name for folder in checkpoints) or "none yet"
+    console.print(f"Run {path}: checkpoints {names}", markup=False)
+    metrics = path / "metrics.jsonl"
+    rows = [line for line in metrics.read_text().splitlines() if line.endswith("}")] if metrics.is_file() else []
+    if rows:
+        _show_pairs("Newest metrics", json.loads(rows[-1]), console)
+    if checkpoints:
+        _show_checkpoint(checkpoints[-1], console)
+
+
+def _show_checkpoint(path: Path, console: Console) -> None:
+    contract = PolicyContract.from_json(_read(path / "contract.json"))
+    sizes = _part_sizes(path / "model.safetensors")
+    table = _table(f"Checkpoint {path}", "part", "parameters", numbers=1)
+    for part, size in sizes.items():
+        table.add_row(escape(part), f"{size:,}")
+    table.add_section()
+    table.add_row("all", f"{sum(sizes.values()):,}")
+    console.print(table)
+    facts = {
+        "step": _step(path),
+        "window_size": contract.window_size,
+        "fwd_pred_next_n": contract.fwd_pred_next_n,
+        "action_scheme": contract.action_scheme,
+        "proprio_scheme": contract.proprio_scheme if contract.proprio_names else "no proprioception",
+        "prompt_template": contract.prompt_template,
+        "tokenizer": contract.tokenizer_fingerprint,
+        "fingerprint": contract.fingerprint,
+    }
+    _show_pairs("Contract", facts, console)
+    _show_cameras(contract.cameras, console)
+    _show_actions(contract.action_space, contract.action_statistics, console)
+    if contract.proprio_statistics is not None:
+        _show_proprio(contract.proprio_names, contract.proprio_statistics, console)
+    config = load_config(path / "config.yaml")
+    values = flatten(config)
+    _show_pairs("Configuration, where it differs from the default", {k: values[k] for k in _changes(config)}, console)
+
+
+def _step(path: Path) -> str:
+    state = path / "training" / "state.json"
+    return str(json.loads(state.read_text())["step"]) if state.is_file() else "unknown, without training state"
+
+
+def _part_sizes(file: Path) -> dict[str, int]:
+    """Number of parameters of each part of a model, from the file's header alone."""
+    sizes: dict[str, int] = {}
+    for key, entry in _read_header(file).items():
+        names = key.split(".")
+        part = ".".join(names[: 2 if names[0] == "backbone" else 1])
+        sizes[part] = sizes.get(part, 0) + math.prod(entry["shape"])
+    return sizes
+
+
+def _read_header(file: Path) -> dict[str, Any]:
+    """Name -> shape and type of each tensor of a safetensors file.
+
+    Source: https://github.com/huggingface/safetensors, "Format": a 64-bit little-endian length, then JSON.
+    """
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > file.stat().st_size:
+                raise ValueError(f"the header claims {length} bytes")
+            header = json.loads(stream.read(length))
+    except (OSError, ValueError, struct.error) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+    header.pop("__metadata__", None)
+    return header
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+
+
+# ----------------------------------------------------------------------------------------------------------- tables
+
+
+def _table(title: str, *columns: str, numbers: int = 0) -> Table:
+    """A table whose last `numbers` columns are aligned right."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i >= len(columns) - numbers else "left")
+    return table
+
+
+def _show_pairs(title: str, pairs: Mapping[str, Any], console: Console) -> None:
+    table = _table(title, "what", "value")
+    for key, value in pairs.items():
+        table.add_row(escape(key), escape(value if isinstance(value, str) else json.dumps(value, default=str)))
+    console.print(table)
