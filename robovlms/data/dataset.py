@@ -3,19 +3,21 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from robovlms.actions.normalize import ActionCodec, Normalizer
-from robovlms.data.images import shifted
+from robovlms.data.images import shift_into
 from robovlms.data.sources.base import EpisodeSource, Steps
 from robovlms.data.text import PromptEncoder
 from robovlms.data.windows import WindowIndices, window_at
 from robovlms.errors import DataError, unknown_name
 
 Sample = dict[str, np.ndarray]  # the fields of `Batch` but text_mask, without the batch axis
+_SHIFTS_PER_BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,20 +127,13 @@ class BaseTaskDataset:
 
     def _images(self, data: Steps, position: int) -> tuple[UInt8[np.ndarray, "t v 3 h w"], np.ndarray]:
         """Frames, moved by one shift for all of the window, and which cameras there are, bool [v]."""
-        dy, dx = self._shift(position)
-        missing = np.zeros((self.window_size, 3, self.height, self.width), np.uint8)
-        views = [
-            shifted(data.images[name].transpose(0, 3, 1, 2), dy, dx) if name in data.images else missing
-            for name in self.cameras
-        ]
-        return np.stack(views, axis=1), np.array([name in data.images for name in self.cameras])
-
-    def _shift(self, position: int) -> tuple[int, int]:
-        if not self.random_shift_px:
-            return 0, 0
-        rng = np.random.default_rng([self.seed, position])
-        dy, dx = rng.integers(-self.random_shift_px, self.random_shift_px, 2, endpoint=True).tolist()
-        return dy, dx
+        dy, dx = _random_shift(self.seed, position, self.random_shift_px)
+        has_camera = np.array([name in data.images for name in self.cameras])
+        images = np.zeros((self.window_size, len(self.cameras), 3, self.height, self.width), np.uint8)
+        for view, name in enumerate(self.cameras):
+            if has_camera[view]:
+                shift_into(images[:, view], data.images[name].transpose(0, 3, 1, 2), dy, dx)
+        return images, has_camera
 
     def _proprio(self, data: Steps, frame_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Normalised proprioception [t, p] and its mask [t]; p = 0 and all False if it is left out."""
@@ -175,6 +170,21 @@ def split_episodes(source: EpisodeSource, val_episodes_per_task: int) -> tuple[l
             )
     keep = {episode for episodes in by_task.values() for episode in episodes[: len(episodes) - val_episodes_per_task]}
     return sorted(keep), sorted(set(range(len(source))) - keep)
+
+
+def _random_shift(seed: int, position: int, limit_px: int) -> tuple[int, int]:
+    """(dy, dx) of a position in the run, each in [-limit_px, limit_px]."""
+    if limit_px == 0:
+        return 0, 0
+    block, row = divmod(position, _SHIFTS_PER_BLOCK)
+    return _shift_block(seed, block, limit_px)[row]
+
+
+@lru_cache(maxsize=4)
+def _shift_block(seed: int, block: int, limit_px: int) -> list[tuple[int, int]]:
+    """Shifts of consecutive positions at once: making a generator costs more than moving a frame."""
+    shifts = np.random.default_rng([seed, block]).integers(-limit_px, limit_px, (_SHIFTS_PER_BLOCK, 2), endpoint=True)
+    return [(dy, dx) for dy, dx in shifts.tolist()]
 
 
 def _common_size(source: EpisodeSource, cameras: tuple[str, ...]) -> tuple[int, int]:

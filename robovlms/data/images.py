@@ -42,22 +42,23 @@ def decode_png(data: bytes | memoryview) -> UInt8[np.ndarray, "h w 3"]:
         DataError: if the bytes are truncated or no picture.
     """
     try:
-        frame = _decode_unfiltered(memoryview(data))
+        frame = _decode_unfiltered(memoryview(data).cast("B"))
         return _decode_any(data) if frame is None else frame
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise DataError(f"not a readable PNG of {len(data)} bytes: {error}") from error
 
 
-def shifted(frames: UInt8[np.ndarray, "*lead h w"], dy: int, dx: int) -> UInt8[np.ndarray, "*lead h w"]:
-    """Move pictures by (`dy`, `dx`) pixels, down and right positive; what comes in repeats the border. Always a copy.
+def shift_into(
+    out: UInt8[np.ndarray, "*lead h w"], frames: UInt8[np.ndarray, "*lead h w"], dy: int, dx: int
+) -> UInt8[np.ndarray, "*lead h w"]:
+    """Copy pictures to `out`, moved by (`dy`, `dx`) pixels, down and right positive; what comes in repeats the border.
 
-    >>> shifted(np.array([[1, 2, 3]], np.uint8), 0, 1).tolist()
+    >>> shift_into(np.empty((1, 3), np.uint8), np.array([[1, 2, 3]], np.uint8), dy=0, dx=1).tolist()
     [[1, 1, 2]]
     """
     height, width = frames.shape[-2:]
     top, bottom = max(dy, 0), height + min(dy, 0)
     left, right = max(dx, 0), width + min(dx, 0)
-    out = np.empty(frames.shape, np.uint8)
     out[..., top:bottom, left:right] = frames[..., top - dy : bottom - dy, left - dx : right - dx]
     out[..., top:bottom, :left] = out[..., top:bottom, left : left + 1]
     out[..., top:bottom, right:] = out[..., top:bottom, right - 1 : right]

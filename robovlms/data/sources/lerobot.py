@@ -38,9 +38,10 @@ class LeRobotSource(EpisodeSource):
         self.action_space, self.cameras = self.description.action_space, self.description.cameras
         self.proprio_names, self.provenance = self.description.proprio_names, self.description.provenance
         self._episodes = _read_episodes(self.path, self.description.info)
-        self._first_row = _first_rows(self._episodes)
+        self._files, self._file_number, self._first_row = _place_episodes(self.path, self.description, self._episodes)
         self._columns = ParquetColumns(int(cache_mb * 2**20))
         self._videos = VideoReader()
+        self._trusted: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -96,47 +97,48 @@ class LeRobotSource(EpisodeSource):
         return keys[name]
 
     def _data_file(self, episode: int) -> Path:
-        return self.path / self.description.info["data_path"].format(
-            chunk_index=self._episodes["data/chunk_index"][episode],
-            file_index=self._episodes["data/file_index"][episode],
-        )
+        return self._files[self._file_number[episode]]
 
     def _check_episode(self, episode: int) -> None:
-        """The first row must say that it belongs to the episode."""
+        """The first row must say that it belongs to the episode; looked at once."""
+        if episode in self._trusted:
+            return
         row = self._first_row[episode]
         found = self._columns.numbers(self._data_file(episode), "episode_index", np.array([row]))[0]
         if found != episode:
             file = self._data_file(episode)
             raise DataError(f"{file}: row {row} belongs to episode {found}, but meta/episodes says episode {episode}")
+        self._trusted.add(episode)
 
     def _numbers(self, episode: int, key: str, steps: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         file = self._data_file(episode)
         stored = self._columns.numbers(file, key, self._first_row[episode] + steps)
         values = stored.reshape(len(steps), len(names)).astype(np.float32, copy=False)
-        check_finite(values, f"{file}: episode {episode}", key, names, steps)
+        if not np.isfinite(values).all():
+            check_finite(values, f"{file}: episode {episode}", key, names, steps)
         return values
 
     def _frames(self, episode: int, key: str, steps: np.ndarray) -> np.ndarray | None:
-        """Frames of one camera, uint8 [k, h, w, 3]; None if the episode lacks it."""
+        """Frames of one camera, uint8 [k, h, w, 3], each decoded once; None if the episode lacks it."""
+        read = self._from_video if key in self.description.video_keys else self._from_png
+        if len(steps) == 1:
+            return read(episode, key, steps)
         unique, inverse = np.unique(steps, return_inverse=True)
-        if key in self.description.video_keys:
-            frames = self._from_video(episode, key, unique)
-        else:
-            frames = self._from_png(episode, key, unique)
-        return frames if frames is None or len(unique) == len(steps) else frames[inverse]
+        frames = read(episode, key, unique)
+        return frames if frames is None else frames[inverse]
 
     def _from_png(self, episode: int, key: str, steps: np.ndarray) -> np.ndarray | None:
         file = self._data_file(episode)
         stored = self._columns.blobs(file, key, self._first_row[episode] + steps)
         if all(data is None for data in stored):
             return None
-        frames = np.empty((len(steps), *self._frame_shape(key)), np.uint8)
-        for i, data in enumerate(stored):
-            where = f"{file}: episode {episode}, step {steps[i]}, {key}"
-            if data is None:
-                raise DataError(f"{where}: no picture, though other steps have one")
-            frames[i] = self._checked(_decode(data, where), key, where)
-        return frames
+        frames = []
+        for step, data in zip(steps.tolist(), stored, strict=True):
+            try:
+                frames.append(self._checked(decode_png(data or b""), key))
+            except DataError as error:
+                raise DataError(f"{file}: episode {episode}, step {step}, {key}: {error}") from error
+        return frames[0][None] if len(frames) == 1 else np.stack(frames)
 
     def _from_video(self, episode: int, key: str, steps: np.ndarray) -> np.ndarray | None:
         begin = self._episodes[f"videos/{key}/from_timestamp"][episode]
@@ -146,39 +148,26 @@ class LeRobotSource(EpisodeSource):
         file = self.path / self.description.info["video_path"].format(video_key=key, **place)
         rows = self._first_row[episode] + steps
         times = self._columns.numbers(self._data_file(episode), "timestamp", rows).astype(np.float64)
-        where = f"episode {episode}, steps {steps[0]} to {steps[-1]}"
         try:
-            frames = self._videos.read(file, begin + times)
+            return self._checked(self._videos.read(file, begin + times), key)
         except DataError as error:
-            raise DataError(f"{error} ({where})") from error
-        return self._checked(frames, key, f"{file}: {where}")
-
-    def _frame_shape(self, key: str) -> tuple[int, int, int]:
-        return self._frame_shapes[key]
+            raise DataError(f"{file}: episode {episode}, steps {steps.tolist()}, {key}: {error}") from error
 
     @cached_property
     def _frame_shapes(self) -> dict[str, tuple[int, int, int]]:
         keys = self.description.camera_keys
         return {keys[camera.name]: (camera.height, camera.width, 3) for camera in self.cameras}
 
-    def _checked(self, frames: np.ndarray, key: str, where: str) -> np.ndarray:
-        if frames.shape[-3:] != self._frame_shape(key):
-            raise DataError(f"{where}: frame of shape {list(frames.shape[-3:])}, expected {self._frame_shape(key)}")
+    def _checked(self, frames: np.ndarray, key: str) -> np.ndarray:
+        if frames.shape[-3:] != self._frame_shapes[key]:
+            raise DataError(f"frame of shape {list(frames.shape[-3:])}, expected {list(self._frame_shapes[key])}")
         return frames
 
     def _statistics_of(self, key: str, stored: dict[str, Any]) -> FeatureStatistics:
         try:
             return feature_statistics(stored)
         except KeyError:
-            files = sorted({self._data_file(episode) for episode in range(len(self))})
-            return feature_statistics(summarize(np.concatenate([_read_numbers(file, key) for file in files])))
-
-
-def _decode(data: memoryview, where: str) -> np.ndarray:
-    try:
-        return decode_png(data)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
+            return feature_statistics(summarize(np.concatenate([_read_numbers(file, key) for file in self._files])))
 
 
 def _read_table(file: Path, is_wanted: Callable[[str], bool]) -> pa.Table:
@@ -210,11 +199,15 @@ def _read_episodes(path: Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
     return columns
 
 
-def _first_rows(episodes: dict[str, np.ndarray]) -> np.ndarray:
-    """Row of each episode's first step within its data file, int64 [episodes]."""
+def _place_episodes(
+    path: Path, description: layout.Description, episodes: dict[str, np.ndarray]
+) -> tuple[list[Path], np.ndarray, np.ndarray]:
+    """Return the data files and, per episode, which one holds it and in which row of it the episode begins."""
     begins = episodes["dataset_from_index"]
-    files = np.stack([episodes["data/chunk_index"], episodes["data/file_index"]])
-    _, file = np.unique(files, axis=1, return_inverse=True)
-    first = np.full(file.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, file, begins)
-    return begins - first[file]
+    places, number = np.unique(
+        np.stack([episodes["data/chunk_index"], episodes["data/file_index"]]), axis=1, return_inverse=True
+    )
+    files = [path / description.info["data_path"].format(chunk_index=c, file_index=f) for c, f in places.T.tolist()]
+    first = np.full(len(files), np.iinfo(np.int64).max)
+    np.minimum.at(first, number, begins)
+    return files, number, begins - first[number]

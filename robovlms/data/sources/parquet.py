@@ -4,6 +4,7 @@ A parquet file is read by row groups, so one step costs a row group the first ti
 they are stored (pictures stay PNG bytes).
 """
 
+from bisect import bisect_right
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class ParquetColumns:
     def __init__(self, limit_bytes: int, max_open: int = 16) -> None:
         self.limit_bytes, self.max_open = limit_bytes, max_open
         self.num_bytes = 0
-        self._files: OrderedDict[Path, tuple[pq.ParquetFile, np.ndarray]] = OrderedDict()
+        self._files: OrderedDict[Path, tuple[pq.ParquetFile, list[int]]] = OrderedDict()
         self._columns: OrderedDict[tuple[Path, int, str], np.ndarray | pa.Array] = OrderedDict()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -67,25 +68,26 @@ class ParquetColumns:
 
     def _find(self, path: Path, rows: np.ndarray) -> list[tuple[np.ndarray, int, np.ndarray]]:
         """Sort rows by row group: (positions in `rows`, row group, rows within it)."""
-        _, ends = self._file(path)
-        if len(rows) and rows.max() >= ends[-1]:
-            raise DataError(f"{path}: row {rows.max()} asked for, the file has {ends[-1]}")
-        groups = ends.searchsorted(rows, side="right")
-        starts = np.append(0, ends)[groups]
-        found = []
-        for group in np.unique(groups).tolist():
-            where = np.flatnonzero(groups == group)
-            found.append((where, group, (rows - starts)[where]))
-        return found
+        _, offsets = self._file(path)
+        first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, 0)
+        if last >= offsets[-1]:
+            raise DataError(f"{path}: row {last} asked for, the file has {offsets[-1]}")
+        group = bisect_right(offsets, first) - 1
+        if last < offsets[group + 1]:  # the common case: one episode, one row group
+            return [(np.arange(len(rows)), group, rows - offsets[group])]
+        groups = np.searchsorted(offsets, rows, side="right") - 1
+        positions = {group: np.flatnonzero(groups == group) for group in np.unique(groups).tolist()}
+        return [(where, group, rows[where] - offsets[group]) for group, where in positions.items()]
 
-    def _file(self, path: Path) -> tuple[pq.ParquetFile, np.ndarray]:
+    def _file(self, path: Path) -> tuple[pq.ParquetFile, list[int]]:
+        """The open file and where its row groups begin, with the number of rows as the last entry."""
         if path not in self._files:
             try:
                 file = pq.ParquetFile(path)
             except (OSError, pa.ArrowException) as error:
                 raise DataError(f"{path}: not readable as parquet: {error}") from error
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            self._files[path] = (file, np.cumsum(sizes))
+            self._files[path] = (file, [0, *np.cumsum(sizes).tolist()])
             if len(self._files) > self.max_open:
                 self._files.popitem(last=False)[1][0].close()
         self._files.move_to_end(path)

@@ -97,7 +97,7 @@ class VideoReader:
             return np.stack([video.frame_at(float(time)) for time in times])[inverse]
         except (av.FFmpegError, OSError, IndexError) as error:
             self._drop(path)
-            raise DataError(f"{path}: not readable as video: {error}") from error
+            raise DataError(f"not readable as video: {error}") from error
 
     def close(self) -> None:
         """Close all files."""
@@ -124,7 +124,6 @@ class _OpenVideo:
     """One open file and the frame that was decoded last."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.container = av.open(str(path))
         self.stream = self.container.streams.video[0]
         self.stream.codec_context.thread_count = 1  # workers are the parallelism; threads would decode ahead in vain
@@ -142,7 +141,7 @@ class _OpenVideo:
         if frame is None:
             frame = self._seek(time_s, begin_s)
         if frame is None or abs(frame.time - time_s) > self.half_frame_s + 1e-6:
-            raise DataError(f"{self.path}: no frame at {time_s:.3f} s")
+            raise DataError(f"no frame at {time_s:.3f} s")
         return frame.to_ndarray(format="rgb24")
 
     def _seek(self, time_s: float, begin_s: float) -> av.VideoFrame | None:
