@@ -29,7 +29,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tasks, five episodes, one camera of 32 px: a bright square, and actions that point to it."""
+    """Two tasks, five episodes, one camera of 32 px: a bright square that hardly moves, and actions that point to it."""
     import numpy as np
 
     from robovlms.actions.contract import CameraSpec
@@ -53,7 +53,7 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         provenance={"simulator": "test"},
     ) as writer:
         for index, length in enumerate((9, 6, 12, 4, 7)):
-            target = rng.uniform(-0.8, 0.8, (length, 2)).astype(np.float32)
+            target = (rng.uniform(-0.8, 0.8, 2) + rng.normal(0, 0.02, (length, 2))).astype(np.float32)
             images = np.zeros((length, 32, 32, 3), np.uint8)
             for step, (x, y) in enumerate((target * 12 + 14).astype(int)):
                 images[step, y : y + 4, x : x + 4] = 255

@@ -197,7 +197,7 @@ class _Window:
         if not self._rows:
             self._clock_s = time.perf_counter()
 
-    def summary(self, step: int) -> dict[str, float]:
+    def summary(self, step: int) -> dict[str, float | int]:
         samples = sum(row["samples"] for row in self._rows)
         names = [name for name in self._rows[0] if name != "samples"]
         means = {name: torch.stack([row[name] for row in self._rows]).float().mean().item() for name in names}

@@ -6,7 +6,6 @@
     UTF-8 bytes ── embedding ─────────────────────────────────────────────┴─ pre-norm transformer, rotary positions
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 
 from robovlms.config import TokenizerConfig, VLMConfig
 from robovlms.data.text import ByteTokenizer
-from robovlms.errors import ConfigError, unknown_name
+from robovlms.errors import ConfigError
 from robovlms.model.backbone.base import Backbone
+from robovlms.typed_yaml import build, check_types
 
 _ROPE_BASE = 10_000.0  # Source: Su et al., "RoFormer", 2021, section 3.3
 
@@ -174,11 +174,8 @@ class TinyBackbone(Backbone):
                 "the tiny VLM has no pretrained weights or tokenizer: remove model.vlm.pretrained and "
                 "model.tokenizer.pretrained, or load a checkpoint"
             )
-        known = {field.name for field in dataclasses.fields(TinyVLMConfig)}
-        for name in vlm.overrides:
-            if name not in known:
-                raise ConfigError("model.vlm.overrides: " + unknown_name("tiny VLM value", name, known))
-        return cls(TinyVLMConfig(**vlm.overrides)).to(dtype)
+        shape = check_types(TinyVLMConfig, vlm.overrides, where="", prefix="model.vlm.overrides.")
+        return cls(build(TinyVLMConfig, shape)).to(dtype)
 
     def save_assets(self, folder: Path) -> None:
         """Nothing: the run's configuration holds the shape, the tokenizer has no data."""

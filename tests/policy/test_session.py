@@ -1,0 +1,144 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from robovlms.config import RunConfig
+from robovlms.data.collate import collate
+from robovlms.data.dataset import BaseTaskDataset
+from robovlms.data.sources.lerobot import LeRobotSource
+from robovlms.errors import PolicyError
+from robovlms.model.checkpoint import load_policy
+from robovlms.policy.session import PolicySession, load_session
+from robovlms.train.run import train_from_config
+from robovlms.types import Observation
+
+Run = Callable[..., RunConfig]
+HISTORIES = [("one_step", "fc", 1), ("policy_head", "fc", 3), ("policy_head", "lstm", 3)]
+
+
+@pytest.fixture
+def trained(small_run: Run, request: pytest.FixtureRequest) -> RunConfig:
+    history, head, window_size = getattr(request, "param", HISTORIES[0])
+    config = small_run(
+        **{
+            "model.history": history,
+            "model.head": head,
+            "model.window_size": window_size,
+            "train.max_steps": 2,
+            "train.warmup_steps": 0,
+            "train.learning_rate": 1e-2,
+        }
+    )
+    train_from_config(config, show_progress=False)
+    return config
+
+
+def observations(source: LeRobotSource, episode: int) -> list[Observation]:
+    steps = np.arange(source.lengths[episode])
+    data = source.read(episode, steps, steps, ("static",))
+    return [
+        Observation(
+            images={"static": data.images["static"][t]},
+            proprio=data.proprio[t],
+            instruction=source.instruction(episode),
+            timestamp_s=t / 10,
+        )
+        for t in steps
+    ]
+
+
+@pytest.mark.parametrize("trained", HISTORIES, indirect=True, ids=lambda value: "-".join(map(str, value)))
+@pytest.mark.parametrize("execute_steps", [1, 2])
+def test_streaming_equals_the_batch_forward_over_the_windows(trained: RunConfig, execute_steps: int) -> None:
+    model, contract, _ = load_policy(trained.train.out)
+    source = LeRobotSource(trained.data.path)
+    session = PolicySession(model, contract, execute_steps=execute_steps)
+    for episode in (2, 3):
+        dataset = BaseTaskDataset(
+            source,
+            window_size=contract.window_size,
+            fwd_pred_next_n=contract.fwd_pred_next_n,
+            cameras=("static",),
+            action_codec=contract.action_codec,
+            proprio_normalizer=contract.proprio_normalizer,
+            prompt_encoder=model.prompt_encoder,
+            episodes=[episode],
+        )
+        batch = collate([dataset[index] for index in range(len(dataset))])
+        with torch.inference_mode():
+            chunks = model.forward_batch(batch, mode="inference").action_predictions[:, -1]
+        expected = contract.action_codec.decode(chunks.numpy())
+        session.reset()
+        for step, observation in enumerate(observations(source, episode)):
+            action = session.act(observation)
+            begin = step - step % execute_steps
+            np.testing.assert_allclose(action, expected[begin, step - begin], atol=1e-5)
+
+
+def test_rendering_can_be_skipped_while_actions_are_queued(trained: RunConfig) -> None:
+    session = load_session(trained.train.out, execute_steps=3)
+    observation = observations(LeRobotSource(trained.data.path), 0)[0]
+    assert session.needs_observation
+    first = session.act(observation)
+    assert not session.needs_observation
+    assert not np.array_equal(session.act(None), first)
+    session.act(None)
+    assert session.needs_observation
+    with pytest.raises(PolicyError, match="needs an observation"):
+        session.act(None)
+
+
+@pytest.mark.parametrize("trained", [HISTORIES[2]], indirect=True)
+def test_a_policy_with_memory_sees_every_frame_and_forgets_on_reset(trained: RunConfig) -> None:
+    session = load_session(trained.train.out, execute_steps=2)
+    frames = observations(LeRobotSource(trained.data.path), 2)
+    fresh = [session.act(frame) for frame in frames[:4]]
+    assert session.needs_observation
+    session.reset()
+    again = [session.act(frame) for frame in frames[:4]]
+    np.testing.assert_array_equal(fresh, again)
+
+
+def test_actions_are_within_the_action_space(trained: RunConfig) -> None:
+    session = load_session(trained.train.out)
+    space = session.contract.action_space
+    for frame in observations(LeRobotSource(trained.data.path), 2):
+        action = session.act(frame)
+        assert action.dtype == np.float32
+        assert (action >= space.low).all()
+        assert (action <= space.high).all()
+        assert action[2] in (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": {}}, "lacks camera 'static'"),
+        ({"images": {"static": np.zeros((8, 8, 3), np.uint8)}}, r"expected uint8 \(32, 32, 3\), got uint8 \(8, 8, 3\)"),
+        ({"proprio": None}, "expected 2 numbers"),
+        ({"proprio": np.array([0.0, np.nan], np.float32)}, "not finite"),
+    ],
+)
+def test_an_observation_that_does_not_fit_is_refused(trained: RunConfig, change: dict, message: str) -> None:
+    session = load_session(trained.train.out)
+    good = observations(LeRobotSource(trained.data.path), 0)[0]
+    values = {"images": good.images, "proprio": good.proprio, "instruction": good.instruction, "timestamp_s": 0.0}
+    with pytest.raises(PolicyError, match=message):
+        session.act(Observation(**{**values, **change}))
+
+
+def test_a_prediction_that_is_not_finite_is_refused(trained: RunConfig) -> None:
+    model, contract, _ = load_policy(trained.train.out)
+    with torch.no_grad():
+        model.act_head.actions.mlp[0].bias.fill_(float("nan"))
+    with pytest.raises(PolicyError, match="not finite"):
+        PolicySession(model, contract).act(observations(LeRobotSource(trained.data.path), 0)[0])
+
+
+def test_execute_steps_must_fit_the_chunk(trained: RunConfig) -> None:
+    model, contract, _ = load_policy(trained.train.out)
+    for steps in (0, 4):
+        with pytest.raises(PolicyError, match="between 1 and the chunk's 3"):
+            PolicySession(model, contract, execute_steps=steps)
