@@ -196,10 +196,9 @@ def _read_header(file: Path) -> dict[str, Any]:
             if length > file.stat().st_size:
                 raise ValueError(f"the header claims {length} bytes")
             header = json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error) as error:
+        return {key: entry for key, entry in header.items() if key != "__metadata__"}
+    except (OSError, ValueError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
-    header.pop("__metadata__", None)
-    return header
 
 
 def _read(file: Path) -> str:
