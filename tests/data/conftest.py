@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,14 @@ from robovlms.data.sources.lerobot_writer import LeRobotWriter
 SIZE = 16
 SPACE = ActionSpace(
     dimensions=(
-        ActionDimension(name="x", unit="m", low=-1, high=1),
-        ActionDimension(name="y", unit="m", low=-1, high=1),
-        ActionDimension(name="gripper", unit="1", low=-1, high=1, kind="gripper"),
+        ActionDimension(name="x", unit="m", low=-1.0, high=1.0),
+        ActionDimension(name="y", unit="m", low=-1.0, high=1.0),
+        ActionDimension(name="gripper", unit="1", low=-1.0, high=1.0, kind="gripper"),
     ),
     frame="world",
     is_delta=True,
     gripper_opens="negative",
-    control_hz=10,
+    control_hz=10.0,
 )
 STATIC = CameraSpec(name="static", height=SIZE, width=SIZE, source="test/static")
 WRIST = CameraSpec(name="wrist", height=SIZE, width=SIZE, source="test/wrist")
@@ -49,7 +50,7 @@ def default_episodes() -> list[Episode]:
 
 def write(path: Path, episodes: list[Episode], **changes: Any) -> Path:
     """Write a dataset; `changes` replace arguments of the writer."""
-    arguments = {"action_space": SPACE, "cameras": (STATIC,), "proprio_names": PROPRIO, "fps": 10}
+    arguments = {"action_space": SPACE, "cameras": (STATIC,), "proprio_names": PROPRIO, "fps": 10.0}
     arguments |= {"robot_type": "test", "provenance": {"simulator": "test", "noise": 0.1}} | changes
     with LeRobotWriter(path, **arguments) as writer:
         for episode in episodes:
@@ -63,6 +64,13 @@ def replaced(episode: Episode, **changes: Any) -> Episode:
     for field in dataclasses.fields(Steps):
         object.__setattr__(steps, field.name, changes.get(field.name, getattr(episode.steps, field.name)))
     return dataclasses.replace(episode, steps=steps)
+
+
+@pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """The helpers above, for tests."""
+    helpers = {"episode": make_episode, "episodes": default_episodes, "write": write, "replaced": replaced}
+    return SimpleNamespace(**helpers, SPACE=SPACE, STATIC=STATIC, WRIST=WRIST, PROPRIO=PROPRIO, SIZE=SIZE)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ class LeRobotSource(EpisodeSource):
         DataError: if there is no dataset, it is of another version, or does not say what its actions mean.
     """
 
-    def __init__(self, path: Path | str, cache_mb: float = 256) -> None:
+    def __init__(self, path: Path | str, cache_mb: int | float = 256) -> None:
         self.path = Path(path)
         self.description = layout.describe(self.path)
         self.action_space, self.cameras = self.description.action_space, self.description.cameras

@@ -85,7 +85,7 @@ def _features(writer: "LeRobotWriter") -> dict[str, Any]:
     return features | indices
 
 
-def _video_info(shape: list[int], fps: float) -> dict[str, Any]:
+def _video_info(shape: list[int], fps: int | float) -> dict[str, Any]:
     height, width, channels = shape
     described = {"height": height, "width": width, "codec": CODEC, "pix_fmt": PIXEL_FORMAT, "fps": fps}
     video = {f"video.{name}": value for name, value in described.items()}

@@ -56,12 +56,12 @@ class LeRobotWriter:
         action_space: ActionSpace,
         cameras: tuple[CameraSpec, ...],
         proprio_names: tuple[str, ...],
-        fps: float,
+        fps: int | float,
         robot_type: str,
         storage: Literal["png", "video"] = "png",
         provenance: dict[str, Any],
-        data_file_mb: float = 100,
-        video_file_mb: float = 200,
+        data_file_mb: int | float = 100,
+        video_file_mb: int | float = 200,
     ) -> None:
         self.path = Path(path)
         self.action_space, self.proprio_names, self.robot_type = action_space, tuple(proprio_names), robot_type
@@ -214,7 +214,8 @@ class _DataFiles:
             self.number, self.num_bytes = self.number + 1, 0
             path = self.folder / layout.DATA.format(**layout.chunk_and_file(self.number))
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.writer = pq.ParquetWriter(path, self.schema, compression="snappy", use_dictionary=False)
+            with_extremes = [name for name in self.schema.names if not name.startswith(layout.IMAGES)]
+            self.writer = pq.ParquetWriter(path, self.schema, use_dictionary=False, write_statistics=with_extremes)
         self.writer.write_table(table, row_group_size=max(1, len(table)))
         self.num_bytes += table.nbytes
         return self.number
