@@ -48,11 +48,16 @@ def default_episodes() -> list[Episode]:
     return [make_episode(i, length, task=("reach", "push")[i % 2]) for i, length in enumerate((7, 3, 5, 9))]
 
 
-def write(path: Path, episodes: list[Episode], **changes: Any) -> Path:
-    """Write a dataset; `changes` replace arguments of the writer."""
+def make_writer(path: Path, **changes: Any) -> LeRobotWriter:
+    """A writer of such episodes; `changes` replace its arguments."""
     arguments = {"action_space": SPACE, "cameras": (STATIC,), "proprio_names": PROPRIO, "fps": 10.0}
     arguments |= {"robot_type": "test", "provenance": {"simulator": "test", "noise": 0.1}} | changes
-    with LeRobotWriter(path, **arguments) as writer:
+    return LeRobotWriter(path, **arguments)
+
+
+def write(path: Path, episodes: list[Episode], **changes: Any) -> Path:
+    """Write a dataset."""
+    with make_writer(path, **changes) as writer:
         for episode in episodes:
             writer.add_episode(episode)
     return path
@@ -69,7 +74,13 @@ def replaced(episode: Episode, **changes: Any) -> Episode:
 @pytest.fixture(scope="session")
 def make() -> SimpleNamespace:
     """The helpers above, for tests."""
-    helpers = {"episode": make_episode, "episodes": default_episodes, "write": write, "replaced": replaced}
+    helpers = {
+        "episode": make_episode,
+        "episodes": default_episodes,
+        "writer": make_writer,
+        "write": write,
+        "replaced": replaced,
+    }
     return SimpleNamespace(**helpers, SPACE=SPACE, STATIC=STATIC, WRIST=WRIST, PROPRIO=PROPRIO, SIZE=SIZE)
 
 

@@ -1,6 +1,5 @@
 """Read a dataset in the LeRobot v3.0 layout, any steps of any episode; `lerobot_layout` draws the folder."""
 
-import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +58,7 @@ class LeRobotSource(EpisodeSource):
     def statistics(self) -> dict[str, FeatureStatistics]:
         """From `meta/stats.json`; computed from the numbers where that lacks them. No picture is decoded."""
         path = self.path / layout.STATS
-        stored = json.loads(path.read_text()) if path.is_file() else {}
+        stored = layout.read_json(path) if path.is_file() else {}
         keys = {"action": layout.ACTION} | ({"proprio": layout.STATE} if self.proprio_names else {})
         return {name: self._statistics_of(key, stored.get(key, {})) for name, key in keys.items()}
 

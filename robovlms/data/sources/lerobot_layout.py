@@ -113,7 +113,8 @@ def chunk_and_file(number: int) -> dict[str, int]:
     return {"chunk_index": chunk, "file_index": file}
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; DataError names it if it is damaged."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -126,7 +127,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         near = _nearest_dataset(path)
         hint = f"; did you mean {near}?" if near else ""
         raise DataError(f"no dataset in {path}: the folder {found}{hint}")
-    info = _read_json(path / INFO)
+    info = read_json(path / INFO)
     version = str(info.get("codebase_version"))
     if not version.startswith("v3."):
         raise DataError(
@@ -148,7 +149,7 @@ def _nearest_dataset(path: Path) -> Path | None:
 
 def _read_ours(path: Path, info: dict[str, Any]) -> dict[str, Any]:
     if (path / ROBOVLMS).is_file():
-        return _read_json(path / ROBOVLMS)
+        return read_json(path / ROBOVLMS)
     names = feature_names(info["features"][ACTION], "action")
     blank = {"unit": "m, rad, …", "low": None, "high": None, "kind": "arm | gripper | base"}
     space = {

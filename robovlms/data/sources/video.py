@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from robovlms.errors import DataError
 
 CODEC, PIXEL_FORMAT = "h264", "yuv420p"
-_ENCODER = {"crf": "18", "preset": "fast", "g": "2", "bf": "0"}
+_ENCODER = {"crf": "18", "preset": "fast", "g": "2", "bf": "0", "rc-lookahead": "0"}
 _DECODE_AHEAD_S = 0.5  # a frame this near ahead is reached by decoding on; a farther one by seeking
 _BACK_OFF_S = (0.0, 1.0, 10.0, float("inf"))  # how far before a frame to look for its key frame
 
@@ -33,7 +33,7 @@ class VideoWriter:
 
     Attributes:
         num_frames: frames written so far.
-        num_bytes: encoded size so far; the encoder holds back a few frames.
+        num_bytes: encoded size so far.
     """
 
     def __init__(self, path: Path, *, height: int, width: int, fps: float) -> None:
