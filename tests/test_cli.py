@@ -273,7 +273,44 @@ def test_info_of_nothing_known(run, tmp_path):
     assert f"{tmp_path} holds none of these; expected a dataset" in err
 
 
-# ---------------------------------------------------------------------------------------------- what commands call
+def test_info_of_a_dataset(run, small_dataset):
+    code, out, _ = run("info", str(small_dataset))
+    assert code == 0
+    out = re.sub(r" +│", " │", out)
+    for row in (r"reach │ reach the square │ +3 │ +28 │ +7 │ +12 │", r"push │ push the square │ +2 │ +10 │ +4 │ +6 │"):
+        assert re.search(row, out)
+    for row in (r"all │ │ +5 │ +38 │", r"static │ 32 × 32 px │ test/static", r"gripper │ 1 │ gripper │ +-1 │ +1 │"):
+        assert re.search(row, out)
+    assert "Actions: 10 Hz, frame world, relative, rotation none, gripper opens towards negative" in out
+    assert re.search("simulator │ test", out)
+
+
+# ------------------------------------------------------------------------------------------------ the commands at work
+
+
+def test_train_resume_info_verify(run, monkeypatch, small_dataset, repository, tmp_path):
+    monkeypatch.chdir(repository)
+    out_folder = tmp_path / "run"
+    train = [
+        "train",
+        "--config",
+        "configs/debug.yaml",
+        "--set",
+        f"data.path={small_dataset}",
+        f"train.out={out_folder}",
+    ]
+    assert run(*train)[0] == 0
+    code, _, err = run(*train)
+    assert code == 2
+    assert "--resume" in err
+    assert run(*train, "--resume")[0] == 0
+    code, out, _ = run("info", str(out_folder))
+    assert code == 0
+    assert "checkpoints step_000005, step_000010" in out
+    assert re.search(r"^│ step +│ 10 ", out, re.MULTILINE)
+    code, out, _ = run("verify", str(out_folder))
+    assert code == 0
+    assert "parity samples give the same actions here" in out
 
 
 def test_every_command_calls_what_exists():

@@ -162,6 +162,19 @@ def test_there_are_config_files():
     assert {file.stem for file in CONFIGS} >= {"debug", "tiny_one_step", "tiny_policy_head", "paligemma_one_step"}
 
 
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_config_file_builds(file):
+    """Weights from a hub are left out: the same architecture is built tiny and random."""
+    from robovlms.actions.space import ActionDimension, ActionSpace
+    from robovlms.model.vlm import build_policy
+
+    config = load_config(file, ["model.vlm.pretrained=null"])
+    dimensions = tuple(ActionDimension(name=name, unit="m", low=-1.0, high=1.0) for name in "xyz")
+    space = ActionSpace(dimensions=dimensions, frame="world", is_delta=True, control_hz=10.0)
+    policy = build_policy(config.model, space, proprio_dim=4)
+    assert sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad) > 0
+
+
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029"), min_size=1)
 texts |= st.sampled_from(
     ["null", "1e3", "1_0", "yes", "~", "- a", "a: b", "#x", "2024-01-01", "0x1f", "1:30", "!x", "<<"]
