@@ -55,11 +55,11 @@ def show_info(path: Path, console: Console | None = None) -> None:
 def _show_config(path: Path, console: Console) -> None:
     config = load_config(path)
     changed = _changes(config)
-    table = _table(f"Configuration {path}", "key", "value", "default, where it differs")
+    table = _table("key", "value", "default, where it differs")
     for key, value in flatten(config).items():
         row = (key, str(value), str(changed[key]) if key in changed else "")
         table.add_row(*map(escape, row), style="bold" if key in changed else "")
-    console.print(table)
+    _show(f"Configuration {path}", table, console)
     console.print(f"{len(changed)} of {table.row_count} values differ from the default")
 
 
@@ -79,13 +79,13 @@ def _show_dataset(path: Path, console: Console) -> None:
     groups: dict[tuple[str, str], list[int]] = {}
     for episode, length in enumerate(source.lengths.tolist()):
         groups.setdefault((source.task(episode), source.instruction(episode)), []).append(length)
-    table = _table(f"Dataset {path}", "task", "instruction", "episodes", "frames", "shortest", "longest", numbers=4)
+    table = _table("task", "instruction", "episodes", "frames", "shortest", "longest", numbers=4)
     for (task, instruction), lengths in sorted(groups.items()):
         sizes = (len(lengths), sum(lengths), min(lengths), max(lengths))
         table.add_row(escape(task), escape(instruction), *map(str, sizes))
     table.add_section()
     table.add_row("all", "", str(len(source)), str(source.lengths.sum()))
-    console.print(table)
+    _show(f"Dataset {path}", table, console)
     _show_cameras(source.cameras, console)
     _show_actions(source.action_space, source.statistics["action"], console)
     if source.proprio_names:
@@ -94,10 +94,10 @@ def _show_dataset(path: Path, console: Console) -> None:
 
 
 def _show_cameras(cameras: Iterable[CameraSpec], console: Console) -> None:
-    table = _table("Cameras", "name", "height × width", "source")
+    table = _table("name", "height × width", "source")
     for camera in cameras:
         table.add_row(escape(camera.name), f"{camera.height} × {camera.width} px", escape(camera.source))
-    console.print(table)
+    _show("Cameras", table, console)
 
 
 def _show_actions(space: ActionSpace, statistics: FeatureStatistics, console: Console) -> None:
@@ -105,18 +105,18 @@ def _show_actions(space: ActionSpace, statistics: FeatureStatistics, console: Co
     title = f"Actions: {space.control_hz:g} Hz, frame {space.frame}, {reference}, rotation {space.rotation}"
     if space.gripper_dims:
         title += f", gripper opens towards {space.gripper_opens}"
-    table = _table(title, "name", "unit", "kind", "low", "high", *_MOMENTS, numbers=2 + len(_MOMENTS))
+    table = _table("name", "unit", "kind", "low", "high", *_MOMENTS, numbers=2 + len(_MOMENTS))
     for i, dimension in enumerate(space.dimensions):
         limits = f"{dimension.low:g}", f"{dimension.high:g}"
         table.add_row(escape(dimension.name), escape(dimension.unit), dimension.kind, *limits, *_moments(statistics, i))
-    console.print(table)
+    _show(title, table, console)
 
 
 def _show_proprio(names: Iterable[str], statistics: FeatureStatistics, console: Console) -> None:
-    table = _table("Proprioception", "name", *_MOMENTS, numbers=len(_MOMENTS))
+    table = _table("name", *_MOMENTS, numbers=len(_MOMENTS))
     for i, name in enumerate(names):
         table.add_row(escape(name), *_moments(statistics, i))
-    console.print(table)
+    _show("Proprioception", table, console)
 
 
 _MOMENTS = ("min", "q01", "mean", "q99", "max", "std")
@@ -136,7 +136,8 @@ def _show_run(path: Path, console: Console) -> None:
     metrics = path / "metrics.jsonl"
     rows = [line for line in metrics.read_text().splitlines() if line.endswith("}")] if metrics.is_file() else []
     if rows:
-        _show_pairs("Newest metrics", json.loads(rows[-1]), console)
+        newest = {key: value for row in rows for key, value in json.loads(row).items()}
+        _show_pairs("Newest value of each metric", newest, console)
     if checkpoints:
         _show_checkpoint(checkpoints[-1], console)
 
@@ -144,12 +145,12 @@ def _show_run(path: Path, console: Console) -> None:
 def _show_checkpoint(path: Path, console: Console) -> None:
     contract = PolicyContract.from_json(_read(path / "contract.json"))
     sizes = _part_sizes(path / "model.safetensors")
-    table = _table(f"Checkpoint {path}", "part", "parameters", numbers=1)
+    table = _table("part", "parameters", numbers=1)
     for part, size in sizes.items():
         table.add_row(escape(part), f"{size:,}")
     table.add_section()
     table.add_row("all", f"{sum(sizes.values()):,}")
-    console.print(table)
+    _show(f"Checkpoint {path}", table, console)
     facts = {
         "step": _step(path),
         "window_size": contract.window_size,
@@ -211,16 +212,21 @@ def _read(file: Path) -> str:
 # ----------------------------------------------------------------------------------------------------------- tables
 
 
-def _table(title: str, *columns: str, numbers: int = 0) -> Table:
+def _table(*columns: str, numbers: int = 0) -> Table:
     """A table whose last `numbers` columns are aligned right."""
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table = Table()
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i >= len(columns) - numbers else "left")
     return table
 
 
 def _show_pairs(title: str, pairs: Mapping[str, Any], console: Console) -> None:
-    table = _table(title, "what", "value")
+    table = _table("what", "value")
     for key, value in pairs.items():
         table.add_row(escape(key), escape(value if isinstance(value, str) else json.dumps(value, default=str)))
+    _show(title, table, console)
+
+
+def _show(title: str, table: Table, console: Console) -> None:
+    console.print(f"\n[bold]{escape(title)}", soft_wrap=True)
     console.print(table)
