@@ -116,7 +116,7 @@ class ActionCodec:
         return targets
 
     def decode(self, predictions: Float[np.ndarray, "*lead a"]) -> Float[np.ndarray, "*lead a"]:
-        """Predictions [..., a] (gripper = probability of open) -> physical actions [..., a] within the space's bounds."""
+        """Predictions [..., a] (gripper = probability of open) -> physical actions [..., a] within the bounds."""
         actions = self.normalizer.unnormalize(predictions)
         grippers = list(self.space.gripper_dims)
         is_positive = (predictions[..., grippers] > 0.5) == (self.space.gripper_opens == "positive")

@@ -62,7 +62,8 @@ class ActionSpace:
             raise ConfigError(f"action space: expected at least one dimension and unique names, got {list(self.names)}")
         if bool(self.gripper_dims) != (self.gripper_opens != "none"):
             raise ConfigError(
-                f"action space: gripper_opens is {self.gripper_opens!r} but the gripper dimensions are {list(self.gripper_dims)}"
+                f"action space: gripper_opens is {self.gripper_opens!r} but the gripper dimensions are "
+                f"{list(self.gripper_dims)}"
             )
         if not self.control_hz > 0:
             raise ConfigError(f"action space: control_hz must be positive, got {self.control_hz}")
