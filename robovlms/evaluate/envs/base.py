@@ -37,6 +37,7 @@ class Environment(ABC):
         cameras: what `observe` sees.
         proprio_names: what `observe` feels, one name per number.
         robot_type: name of the robot, recorded in datasets.
+        perturbed_dims: action dimensions that collection may add noise to.
     """
 
     name: str
@@ -46,6 +47,21 @@ class Environment(ABC):
     cameras: tuple[CameraSpec, ...]
     proprio_names: tuple[str, ...]
     robot_type: str
+    perturbed_dims: tuple[int, ...]
+
+    @staticmethod
+    @abstractmethod
+    def full_task_name(task: str) -> str:
+        """Complete a task name; needs no simulator.
+
+        Raises:
+            ConfigError: names the nearest task.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def instruction_of(task: str) -> str:
+        """Instruction of a task by its full name; needs no simulator."""
 
     @abstractmethod
     def reset(self, seed: int) -> None:
