@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,15 @@ class Environment(ABC):
     @abstractmethod
     def instruction_of(task: str) -> str:
         """Instruction of a task by its full name; needs no simulator."""
+
+    @staticmethod
+    @abstractmethod
+    def options_for(cameras: tuple[CameraSpec, ...]) -> dict[str, Any]:
+        """Options with which this simulator shows what a policy was trained on; needs no simulator.
+
+        Raises:
+            ContractMismatchError: if it has no such camera.
+        """
 
     @abstractmethod
     def reset(self, seed: int) -> None:

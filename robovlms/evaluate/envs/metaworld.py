@@ -6,13 +6,13 @@ Source: McLean et al., "Meta-World+", 2025, https://arxiv.org/abs/2505.11289; pa
 import os
 import time
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from robovlms.actions.contract import CameraSpec
 from robovlms.actions.space import ActionDimension, ActionSpace
-from robovlms.errors import ConfigError, MissingDependencyError, SimulatorError, unknown_name
+from robovlms.errors import ConfigError, ContractMismatchError, MissingDependencyError, SimulatorError, unknown_name
 from robovlms.evaluate.envs.base import Environment, StepOutcome
 from robovlms.evaluate.envs.metaworld_tasks import INSTRUCTIONS
 from robovlms.types import Observation
@@ -32,6 +32,7 @@ ACTION_SPACE = ActionSpace(
     control_hz=80.0,  # 5 physics steps of 2.5 ms
 )
 CAMERAS = ("corner", "corner2", "corner3", "corner4", "topview", "behindGripper", "gripperPOV")
+QUALITIES = ("fast", "reference")
 _UPSIDE_DOWN = ("corner2", "corner3", "corner4")  # mounted rotated by 180 degrees
 _EPISODE_STEPS = 500  # `max_path_length` of SawyerXYZEnv; stepping on is an error there
 _APT_LINE = "apt-get install -y --no-install-recommends libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
@@ -67,14 +68,14 @@ class MetaWorldEnvironment(Environment):
         *,
         image_size: int = 96,
         camera: str = "corner4",
-        render_quality: Literal["fast", "reference"] = "fast",
+        render_quality: str = "fast",
     ) -> None:
         self.task = self.full_task_name(task)
         self.instruction = self.instruction_of(self.task)
         if camera not in CAMERAS:
             raise ConfigError(unknown_name("Meta-World camera", camera, CAMERAS))
-        if render_quality not in ("fast", "reference"):
-            raise ConfigError(unknown_name("render quality", render_quality, ("fast", "reference")))
+        if render_quality not in QUALITIES:
+            raise ConfigError(unknown_name("render quality", render_quality, QUALITIES))
         self._camera, self._image_size = camera, image_size
         source = f"metaworld/{camera}/{render_quality}"
         self.cameras = (CameraSpec(name="static", height=image_size, width=image_size, source=source),)
@@ -100,6 +101,19 @@ class MetaWorldEnvironment(Environment):
     @staticmethod
     def instruction_of(task: str) -> str:
         return INSTRUCTIONS[task]
+
+    @staticmethod
+    def options_for(cameras: tuple[CameraSpec, ...]) -> dict[str, Any]:
+        if len(cameras) != 1 or cameras[0].name != "static" or cameras[0].height != cameras[0].width:
+            raise ContractMismatchError(f"Meta-World shows one square camera 'static'; the checkpoint needs {cameras}")
+        simulator, _, view = cameras[0].source.partition("/")
+        camera, _, quality = view.partition("/")
+        if simulator != "metaworld" or camera not in CAMERAS or quality not in QUALITIES:
+            raise ContractMismatchError(
+                f"the checkpoint was trained on pictures of {cameras[0].source!r}; Meta-World shows "
+                f"'metaworld/CAMERA/QUALITY' with a camera of {list(CAMERAS)} and a quality of {list(QUALITIES)}"
+            )
+        return {"image_size": cameras[0].height, "camera": camera, "render_quality": quality}
 
     def reset(self, seed: int) -> None:
         self._env.seed(seed)
