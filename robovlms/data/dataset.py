@@ -149,7 +149,7 @@ class BaseTaskDataset:
             raise DataError(f"episodes {unknown} of a dataset with {len(self.source)} episodes")
         if self.random_shift_px >= min(self.height, self.width):
             raise DataError(
-                f"random_shift_px {self.random_shift_px} moves {self.height}x{self.width} frames out of view"
+                f"data.random_shift_px is {self.random_shift_px}, too far for frames of {self.height}x{self.width}"
             )
 
 

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from robovlms.actions.contract import CameraSpec
+from robovlms.actions.normalize import ActionCodec, Normalizer
 from robovlms.actions.space import ActionDimension, ActionSpace
+from robovlms.data.dataset import BaseTaskDataset
 from robovlms.data.sources.base import Episode, Steps
+from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.data.sources.lerobot_writer import LeRobotWriter
+from robovlms.data.text import ByteTokenizer, PromptEncoder
 
 SIZE = 16
 SPACE = ActionSpace(
@@ -94,3 +98,30 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def writable(tmp_path: Path) -> Callable[..., Path]:
     """Write the four episodes into a folder that a test may damage."""
     return lambda **changes: write(tmp_path / "four", default_episodes(), **changes)
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., BaseTaskDataset]:
+    """Windows of a source; arguments replace those of the dataset."""
+
+    def build(source: LeRobotSource, **changes: Any) -> BaseTaskDataset:
+        statistics = source.statistics
+        arguments = {
+            "window_size": 1,
+            "fwd_pred_next_n": 1,
+            "cameras": ("static",),
+            "action_codec": ActionCodec(
+                space=source.action_space, normalizer=Normalizer.from_statistics("min_max", statistics["action"])
+            ),
+            "proprio_normalizer": Normalizer.from_statistics("mean_std", statistics["proprio"]),
+            "prompt_encoder": PromptEncoder(ByteTokenizer(), "do: {instruction}", 64),
+        }
+        return BaseTaskDataset(source, **(arguments | changes))
+
+    return build
+
+
+@pytest.fixture
+def windows(dataset: Path, build: Callable[..., BaseTaskDataset]) -> Callable[..., BaseTaskDataset]:
+    """Windows of the four episodes."""
+    return lambda **changes: build(LeRobotSource(dataset), **changes)

@@ -118,7 +118,7 @@ def test_contradictions_are_refused(
 def test_wrong_number_of_episodes(writable: Callable[..., Path]) -> None:
     path = writable()
     edit(path / "meta/info.json", lambda info: info.update(total_episodes=5))
-    with pytest.raises(DataError, match="says 5 episodes.*4 rows"):
+    with pytest.raises(DataError, match=r"says 5 episodes.*4 rows"):
         LeRobotSource(path)
 
 

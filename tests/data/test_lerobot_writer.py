@@ -168,7 +168,6 @@ def test_bad_episode_is_refused_and_not_written(tmp_path: Path, make: SimpleName
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"storage": "jpeg"}, "storage must be png or video"),
         ({"fps": 0.0}, "fps must be positive"),
         ({"provenance": {"path": Path()}}, "provenance cannot be written"),
         ({"double": True}, "camera names must be unique"),

@@ -133,7 +133,7 @@ def test_files_roll_over_and_episodes_find_their_frames(tmp_path: Path, make: ob
 
     camera = make.STATIC.__class__(name="static", height=SIZE, width=SIZE, source="test")
     episodes = [episode(i, length) for i, length in enumerate((20, 7, 12, 9))]
-    path = make.write(tmp_path / "rolled", episodes, cameras=(camera,), storage="video", video_file_mb=0.01)
+    path = make.write(tmp_path / "rolled", episodes, cameras=(camera,), storage="video", video_file_mb=0.0015)
     assert len(list(path.rglob("*.mp4"))) > 1
     source = LeRobotSource(path)
     for i in (3, 0, 2, 1):

@@ -4,6 +4,7 @@ Every second frame is a key frame and none depends on a later one, so any frame 
 """
 
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from fractions import Fraction
@@ -66,16 +67,28 @@ class VideoWriter:
             self._container.mux(packet)
 
 
+_READERS: "weakref.WeakSet[VideoReader]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for reader in list(_READERS):
+        reader.close()
+
+
+os.register_at_fork(before=_close_all)
+
+
 class VideoReader:
     """Reads single frames of mp4 files, by time; keeps the last `max_open` files open.
 
-    Files are opened in the process that reads them, so a reader can be pickled and survives a fork.
+    A reader can be pickled, without its open files, and used on both sides of a fork: every file is closed before
+    one, because a child cannot end the decoder threads of its parent, nor share its file positions.
     """
 
     def __init__(self, max_open: int = 8) -> None:
         self.max_open = max_open
         self._videos: OrderedDict[Path, _OpenVideo] = OrderedDict()
-        self._pid = os.getpid()
+        _READERS.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return VideoReader, (self.max_open,)
@@ -105,8 +118,6 @@ class VideoReader:
             self._drop(path)
 
     def _open(self, path: Path) -> "_OpenVideo":
-        if self._pid != os.getpid():  # forked: the parent goes on reading from the same file positions
-            self._videos, self._pid = OrderedDict(), os.getpid()
         if path not in self._videos:
             while len(self._videos) >= self.max_open:
                 self._drop(next(iter(self._videos)))
