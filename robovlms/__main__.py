@@ -248,14 +248,14 @@ def _evaluate_flags(parser: ArgumentParser) -> None:
 
 
 def _evaluate(flags: Namespace) -> None:
-    from robovlms.config import EvaluateConfig, load_config
+    from robovlms.config import EvaluateConfig
+    from robovlms.evaluate.run import evaluate_checkpoint
 
     given = {field.name: getattr(flags, field.name) for field in fields(EvaluateConfig)}
     if flags.tasks is not None:
         given["tasks"] = list(_names(flags.tasks))
     overrides = {f"evaluate.{name}": value for name, value in given.items() if value is not None}
-
-    raise NotImplementedError
+    evaluate_checkpoint(flags.checkpoint, overrides=overrides, out=flags.out)
 
 
 def _info_flags(parser: ArgumentParser) -> None:

@@ -313,6 +313,26 @@ def test_train_resume_info_verify(run, monkeypatch, small_dataset, repository, t
     assert "parity samples give the same actions here" in out
 
 
+def test_flags_of_evaluate_become_overrides(run, monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr("robovlms.evaluate.run.evaluate_checkpoint", lambda path, **rest: seen.update(rest, path=path))
+    assert run(*f"evaluate --checkpoint {tmp_path} --tasks a,b c --episodes 3 --env metaworld".split())[0] == 0
+    expected = {"evaluate.env": "metaworld", "evaluate.tasks": ["a", "b", "c"], "evaluate.episodes": "3"}
+    assert seen == {"path": tmp_path, "overrides": expected, "out": None}
+    config = load_config(None, seen["overrides"])
+    assert (config.evaluate.tasks, config.evaluate.episodes) == (("a", "b", "c"), 3)
+
+
+def test_flags_of_collect_are_handed_on(run, monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr("robovlms.evaluate.collect.collect", lambda **settings: seen.update(settings))
+    assert run(*f"collect --tasks a,b --out {tmp_path} --episodes 3 --noise 0.2 --storage video".split())[0] == 0
+    assert seen == {
+        "env": "metaworld", "tasks": ("a", "b"), "episodes": 3, "out": tmp_path, "image_size": 96, "camera": "corner4",
+        "render_quality": "fast", "noise": 0.2, "seed": 0, "workers": 2, "storage": "video",
+    }  # fmt: skip
+
+
 def test_every_command_calls_what_exists():
     """The modules are imported by the commands that need them; here all of them are, and their arguments compared."""
     import importlib

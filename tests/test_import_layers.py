@@ -22,7 +22,7 @@ ALLOWED = {
     "model": BASE | {"actions", "data"},
     "train": BASE | {"actions", "data", "model"},
     "policy": BASE | {"actions", "data", "model"},
-    "evaluate": BASE | {"actions", "data", "model", "policy"},
+    "evaluate": BASE | {"actions", "data", "model", "train", "policy"},
     "info": BASE | {"actions", "data"},
     "demo": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info"},
     "__main__": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info", "demo"},
