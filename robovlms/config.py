@@ -262,7 +262,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] | Mappi
     try:
         return build(RunConfig, values)
     except ConfigError as error:
-        raise ConfigError(f"{place}{error}") from None
+        with_overrides = " with overrides" if overrides else ""
+        raise ConfigError(f"{path}{with_overrides}: {error}" if path else str(error)) from None
 
 
 def dump_config(config: RunConfig) -> str:

@@ -138,6 +138,7 @@ def test_a_missing_file_names_the_nearest(write):
         ("train.max_stps=3", "unknown key 'train.max_stps'; did you mean 'train.max_steps'"),
         ("train.max_steps=x", "override train.max_steps: expected a whole number, got 'x'"),
         ("train=3", "override train: expected keys with values, got '3'"),
+        ("model.window_size=4", "run.yaml with overrides: model.history is 'one_step' but model.window_size is 4"),
         ("train.max_steps.x=3", "override train.max_steps: expected a whole number, got {'x': '3'}"),
     ],
 )
