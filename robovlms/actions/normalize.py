@@ -90,6 +90,28 @@ class Normalizer:
         return (y * self.scale + self.offset).astype(np.float32)
 
 
+def normalize_action(
+    action: Float[np.ndarray, "*shape"], action_min: float | np.ndarray = -1.0, action_max: float | np.ndarray = 1.0
+) -> Float[np.ndarray, "*shape"]:
+    """Clip to [action_min, action_max] and map that range to [-1, 1].
+
+    >>> normalize_action(np.array([0.0, 1.0, 9.0]), action_min=0.0, action_max=4.0).tolist()
+    [-1.0, -0.5, 1.0]
+    """
+    return 2 * (np.clip(action, action_min, action_max) - action_min) / (action_max - action_min) - 1
+
+
+def unnormalize_action(
+    action: Float[np.ndarray, "*shape"], action_min: float | np.ndarray = -1.0, action_max: float | np.ndarray = 1.0
+) -> Float[np.ndarray, "*shape"]:
+    """Inverse of `normalize_action` where that did not clip.
+
+    >>> unnormalize_action(np.array([-1.0, -0.5, 1.0]), action_min=0.0, action_max=4.0).tolist()
+    [0.0, 1.0, 4.0]
+    """
+    return (action + 1) / 2 * (action_max - action_min) + action_min
+
+
 def _safe(scale: np.ndarray) -> np.ndarray:
     return np.where(scale < _SMALLEST_SPAN, 1.0, scale)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robovlms.actions.normalize import ActionCodec, FeatureStatistics, Normalizer
+from robovlms.actions.normalize import ActionCodec, FeatureStatistics, Normalizer, normalize_action, unnormalize_action
 from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.errors import DataError
 
@@ -106,6 +106,13 @@ def test_gripper_is_one_for_open(opens: str, low: float, high: float) -> None:
 def test_decoded_actions_stay_within_the_space() -> None:
     wild = np.float32([[50, 0.2, -50]])
     np.testing.assert_array_equal(codec().decode(wild), np.float32([[2, -1, -2]]))
+
+
+@given(arrays(np.float64, (5,), elements=st.floats(-3, 3)), st.floats(-2, 0), st.floats(0.5, 2))
+def test_free_functions_round_trip(action: np.ndarray, low: float, high: float) -> None:
+    normalized = normalize_action(action, low, high)
+    assert np.abs(normalized).max() <= 1 + 1e-12
+    np.testing.assert_allclose(unnormalize_action(normalized, low, high), np.clip(action, low, high), atol=1e-12)
 
 
 def test_encode_leaves_its_input_alone() -> None:

@@ -75,7 +75,8 @@ def _close_all() -> None:
         reader.close()
 
 
-os.register_at_fork(before=_close_all)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(before=_close_all)
 
 
 class VideoReader:
