@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv ready for the demo and the tests. A second run with nothing changed does nothing.
 #
-# PYTHON=…     interpreter to use, 3.10 to 3.13; default: the first fitting one on the PATH.
+# PYTHON=…     interpreter to make .venv with, 3.10 to 3.13; default: the first fitting one on the PATH.
 # MUJOCO_GL=…  renderer to use, egl or osmesa; default: the first that can draw a frame.
 set -euo pipefail
 
@@ -112,7 +112,7 @@ prepare_renderer() {
     say "MuJoCo draws with MUJOCO_GL=$(cat "$renderer")"
 }
 
-wanted="$(cat "$root/pyproject.toml" "$root/constraints.txt" <(echo "$root ${PYTHON:-}") | cksum)"
+wanted="$(cat "$root/pyproject.toml" "$root/constraints.txt" <(echo "$root") | cksum)"
 if [ "$(cat "$installed" 2>/dev/null)" != "$wanted" ] || [ ! -x "$venv/bin/robovlms" ]; then
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
     rm -f "$installed" "$renderer"
