@@ -22,6 +22,7 @@ from robovlms.config import RunConfig, load_config
 from robovlms.evaluate.collect import collect
 from robovlms.evaluate.run import evaluate_checkpoint
 from robovlms.model.checkpoint import checkpoints_of
+from robovlms.train.checkpoint import checkpoint_path
 from robovlms.train.run import train_from_config
 
 TASKS = ("button-press-v3", "drawer-open-v3", "door-open-v3", "window-close-v3")
@@ -78,8 +79,9 @@ def run_demo(out: Path, seed: int = 0, workers: int = 2) -> None:
             workers=workers,
         ),
     )
-    resume = bool(checkpoints_of(config.train.out))
-    clock.run("training", lambda: train_from_config(config, resume=resume))
+    if not checkpoint_path(config.train.out, config.train.max_steps).is_dir():
+        resume = bool(checkpoints_of(config.train.out))
+        clock.run("training", lambda: train_from_config(config, resume=resume))
     evaluate_checkpoint(
         config.train.out,
         overrides={"evaluate.workers": workers},

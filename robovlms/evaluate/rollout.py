@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,7 @@ EPISODES_FILE, VIDEO_FOLDER = "episodes.jsonl", "videos"
 _FILM_EVERY = 2  # control steps between filmed frames
 
 
+@runtime_checkable
 class Session(Protocol):
     """What a rollout asks of a policy; `robovlms.policy.session.PolicySession` fits."""
 
