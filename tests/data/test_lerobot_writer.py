@@ -26,6 +26,7 @@ def test_the_same_episodes_give_the_same_bytes(tmp_path: Path, make: SimpleNames
 
 
 def test_layout(dataset: Path) -> None:
+    assert list(dataset.parent.iterdir()) == [dataset]  # no temporary folder is left
     assert set(digest(dataset)) == {
         "meta/info.json",
         "meta/stats.json",
