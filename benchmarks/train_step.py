@@ -27,10 +27,9 @@ from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.config import RunConfig, load_config
 from robovlms.data.batch import Batch
 from robovlms.data.sources.base import Episode, Steps
-from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.data.sources.lerobot_writer import LeRobotWriter
 from robovlms.model.base import BaseRoboVLM
-from robovlms.model.vlm import build_policy
+from robovlms.model.vlm import build_policy, build_vlm
 from robovlms.train.optimizer import build_optimizer
 from robovlms.train.run import build_data_module
 from robovlms.train.trainer import BaseTrainer
@@ -94,11 +93,13 @@ def seconds_per_step(step: Callable[[], None], count: int) -> float:
 def measure(config: RunConfig, rounds: int, steps_per_round: int) -> dict[str, float]:
     """Alternate the two loops; return medians over the rounds."""
     trainer = BaseTrainer(config, show_progress=False)
-    source = LeRobotSource(config.data.path)
+    backbone = build_vlm(config.model.vlm)
+    data_module = build_data_module(config, backbone)
+    source = data_module.train_dataset.source
     policies = [
         build_policy(config.model, source.action_space, len(source.proprio_names)).to(trainer.device) for _ in range(2)
     ]
-    batches = build_data_module(config, source, policies[0].prompt_encoder).train_batches()
+    batches = data_module.train_batches()
     full = full_step(trainer, policies[0], batches)
     bare = bare_step(config, policies[1], next(batches).to(trainer.device), trainer.use_bf16)
     for step in (full, bare):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robovlms.actions.contract import PolicyContract
+    from robovlms.actions.normalize import normalize_action, unnormalize_action
     from robovlms.actions.space import ActionSpace
     from robovlms.config import RunConfig, dump_config, load_config
     from robovlms.data.datamodule import GRDataModule
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from robovlms.model.head.lstm import LSTMDecoder
     from robovlms.model.head.mlp import MLPSigmoidHead, MLPTanhHead
     from robovlms.model.vlm import build_vlm
-    from robovlms.policy.session import PolicySession
+    from robovlms.policy.session import PolicySession, load_session
     from robovlms.train.trainer import BaseTrainer
     from robovlms.types import ActionChunk, Observation
 
@@ -63,6 +64,9 @@ _MODULES = {
     "build_vlm": "model.vlm",
     "dump_config": "config",
     "load_config": "config",
+    "load_session": "policy.session",
+    "normalize_action": "actions.normalize",
+    "unnormalize_action": "actions.normalize",
 }
 
 __all__ = [
@@ -94,6 +98,9 @@ __all__ = [
     "build_vlm",
     "dump_config",
     "load_config",
+    "load_session",
+    "normalize_action",
+    "unnormalize_action",
 ]
 
 

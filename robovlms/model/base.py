@@ -132,7 +132,7 @@ class BaseRoboVLM(nn.Module):
     @property
     def prompt_encoder(self) -> PromptEncoder:
         """Instruction -> token ids, in the backbone's prompt format."""
-        return PromptEncoder(self.backbone.tokenizer, self.backbone.prompt_template, self.config.tokenizer.max_text_len)
+        return self.backbone.prompt_encoder(self.config.tokenizer)
 
     def encode_images(self, images: Tensor | Sequence[Tensor]) -> Float[Tensor, "b t k d"]:
         """Encode frames into image tokens.

@@ -5,20 +5,30 @@ import torch
 from robovlms.config import RunConfig
 from robovlms.data.datamodule import GRDataModule
 from robovlms.data.dataset import BaseTaskDataset, split_episodes
-from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.sources.lerobot import LeRobotSource
-from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError
+from robovlms.model.backbone.base import Backbone
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.vlm import build_vlm
 from robovlms.train.contract import build_contract
 from robovlms.train.trainer import BaseTrainer
 
 
-def build_data_module(config: RunConfig, source: EpisodeSource, prompts: PromptEncoder) -> GRDataModule:
-    """Windows of `source` as the configuration asks for them: shuffled and augmented to train, plain to validate."""
+def build_data_module(config: RunConfig, backbone: Backbone) -> GRDataModule:
+    """Windows of the dataset as the configuration asks for them: shuffled and shifted to train, plain to validate.
+
+    Args:
+        config: of the run; `data.path` is the dataset.
+        backbone: brings tokenizer and prompt format.
+
+    Raises:
+        ConfigError: if no dataset is given, or it lacks a camera.
+        DataError: if the dataset is damaged or too small.
+    """
+    if config.data.path is None:
+        raise ConfigError("data.path is not set; give the dataset's folder with --set data.path=DIR")
+    source, prompts = LeRobotSource(config.data.path), backbone.prompt_encoder(config.model.tokenizer)
     contract = build_contract(config, source, prompts)
-    train, val = split_episodes(source, config.data.val_episodes)
 
     def windows(episodes: list[int], random_shift_px: int) -> BaseTaskDataset:
         return BaseTaskDataset(
@@ -34,6 +44,7 @@ def build_data_module(config: RunConfig, source: EpisodeSource, prompts: PromptE
             seed=config.train.seed,
         )
 
+    train, val = split_episodes(source, config.data.val_episodes)
     return GRDataModule(
         train_dataset=windows(train, config.data.random_shift_px),
         val_dataset=windows(val, 0) if val else None,
@@ -49,11 +60,7 @@ def train_from_config(config: RunConfig, *, resume: bool = False, show_progress:
     Raises:
         RoboVLMsError: whatever is wrong with configuration, data or checkpoint, in one line.
     """
-    if config.data.path is None:
-        raise ConfigError("data.path is not set; give the dataset's folder with --set data.path=DIR")
-    source = LeRobotSource(config.data.path)
     torch.manual_seed(config.train.seed)
     backbone = build_vlm(config.model.vlm, config.model.tokenizer)
-    trainer = BaseTrainer(config, show_progress=show_progress)
-    prompts = PromptEncoder(backbone.tokenizer, backbone.prompt_template, config.model.tokenizer.max_text_len)
-    return trainer.fit(backbone, build_data_module(config, source, prompts), resume=resume)
+    data_module = build_data_module(config, backbone)
+    return BaseTrainer(config, show_progress=show_progress).fit(backbone, data_module, resume=resume)

@@ -12,8 +12,6 @@ import torch
 from safetensors.torch import load_file
 
 from robovlms.config import RunConfig, dump_config
-from robovlms.data.sources.lerobot import LeRobotSource
-from robovlms.data.text import PromptEncoder
 from robovlms.errors import CheckpointError, ConfigError, DataError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import checkpoints_of, find_checkpoint, load_policy
@@ -105,10 +103,8 @@ def test_gradients_are_really_clipped(small_run: Run) -> None:
             seen.append(float(row["gradient_norm"]))
             return row
 
-    source = LeRobotSource(config.data.path)
     backbone = build_vlm(config.model.vlm)
-    prompts = PromptEncoder(backbone.tokenizer, backbone.prompt_template, config.model.tokenizer.max_text_len)
-    Spy(config, show_progress=False).fit(backbone, build_data_module(config, source, prompts))
+    Spy(config, show_progress=False).fit(backbone, build_data_module(config, backbone))
     clipped, before = seen
     assert before > 1e-2
     assert clipped == pytest.approx(1e-3, rel=1e-3)

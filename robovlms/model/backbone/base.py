@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from robovlms.config import TokenizerConfig, VLMConfig
+from robovlms.data.text import PromptEncoder
 
 
 class Backbone(nn.Module, ABC):
@@ -88,6 +89,10 @@ class Backbone(nn.Module, ABC):
             positions: position of each token, from 0, padding not counted.
             num_read: how many trailing tokens are read.
         """
+
+    def prompt_encoder(self, tokenizer: TokenizerConfig) -> PromptEncoder:
+        """Instruction -> token ids, in this backbone's prompt format."""
+        return PromptEncoder(self.tokenizer, self.prompt_template, tokenizer.max_text_len)
 
     def preprocess(self, images: UInt8[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 H W"]:
         """Resize (antialiased bicubic) to `image_size` and normalise, as the vision tower expects."""
