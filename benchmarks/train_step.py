@@ -41,7 +41,9 @@ SIZE_PX, EPISODES, LENGTH = 96, 40, 80
 def write_dataset(folder: Path) -> Path:
     """A dataset of the demo's shape: smooth pictures that compress about as well as rendered ones."""
     space = ActionSpace(
-        dimensions=tuple(ActionDimension(name=name, unit="cm", low=-1.0, high=1.0) for name in ("x", "y", "z", "effort")),
+        dimensions=tuple(
+            ActionDimension(name=name, unit="cm", low=-1.0, high=1.0) for name in ("x", "y", "z", "effort")
+        ),
         frame="world",
         is_delta=True,
         control_hz=80.0,

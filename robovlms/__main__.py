@@ -4,6 +4,7 @@ Modules that import torch, a simulator or a dataset library are imported by the 
 `robovlms --help` answers at once.
 """
 
+import os
 import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -40,6 +41,9 @@ class Command:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0, 2 for an error the user can act on, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # PyTorch's threads spin while they wait for each other. Beside another busy process that made training 19 times as
+    # slow; a short spin does not, and costs nothing alone (docs/log.md). Read when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         flags = _parse(arguments)
         COMMANDS[flags.command].run(flags)

@@ -29,7 +29,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tasks, five episodes, one camera of 32 px: a bright square that hardly moves, and actions that point to it."""
+    """Two tasks, five episodes, one camera of 32 px: a bright square that hardly moves, actions that point to it."""
     import numpy as np
 
     from robovlms.actions.contract import CameraSpec

@@ -64,5 +64,7 @@ def test_the_two_commands_are_there(repository: Path) -> None:
 
 def test_every_file_that_is_named_exists(repository: Path) -> None:
     text = (repository / "README.md").read_text()
-    for name in set(re.findall(r"`((?:robovlms|configs|docs)/[\w/.]*)`", text)) | set(re.findall(r"\]\((docs/\S+)\)", text)):
+    for name in set(re.findall(r"`((?:robovlms|configs|docs)/[\w/.]*)`", text)) | set(
+        re.findall(r"\]\((docs/\S+)\)", text)
+    ):
         assert (repository / name).exists(), name

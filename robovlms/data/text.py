@@ -11,7 +11,6 @@ from robovlms.errors import DataError
 
 
 @runtime_checkable
-@runtime_checkable
 class Tokenizer(Protocol):
     """What is asked of a tokenizer; those of transformers fit."""
 

@@ -192,7 +192,7 @@ def _record_all(
 ) -> dict[str, tuple[list[int], list[int]]]:
     """Record until every task has its episodes; return task -> (kept seeds, failed seeds), in order."""
     known = {task: _finished(partial / task) for task in settings.tasks}
-    next_seed = {task: settings.seed for task in settings.tasks}
+    next_seed = dict.fromkeys(settings.tasks, settings.seed)
     queued: list[tuple[str, int]] = []
 
     def want_one_more(task: str) -> None:
@@ -201,7 +201,9 @@ def _record_all(
             seed, next_seed[task] = next_seed[task], next_seed[task] + 1
             if seed - settings.seed >= _MOST_TRIES * settings.episodes + _MOST_TRIES:
                 failed = sum(not ok for ok in known[task].values())
-                raise SimulatorError(f"the expert of {task} failed in {failed} of {len(known[task])} episodes; giving up")
+                raise SimulatorError(
+                    f"the expert of {task} failed in {failed} of {len(known[task])} episodes; giving up"
+                )
             if seed not in known[task]:
                 queued.append((task, seed))
             if known[task].get(seed, True):

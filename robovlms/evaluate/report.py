@@ -83,7 +83,9 @@ def write_report(
     temporary.rename(path)
 
 
-def print_summary(rates: Sequence[SuccessRate], instructions: Mapping[str, str], console: Console | None = None) -> None:
+def print_summary(
+    rates: Sequence[SuccessRate], instructions: Mapping[str, str], console: Console | None = None
+) -> None:
     """Print the table of success rates."""
     table = Table(title="Success in closed loop")
     table.add_column("task")

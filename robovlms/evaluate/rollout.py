@@ -163,13 +163,19 @@ def evaluate_policy(
         "weights_sha256": hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest(),
         "contract_sha256": contract.fingerprint,
     }
-    jobs = [Job(task=task, seed=config.seed + i, is_filmed=i < config.videos) for task in names for i in range(config.episodes)]
+    jobs = [
+        Job(task=task, seed=config.seed + i, is_filmed=i < config.videos)
+        for task in names
+        for i in range(config.episodes)
+    ]
     log = _RecordLog(out, context)
     todo = [job for job in jobs if not log.has(job, out)]
     worker = _Evaluator(session_factory or _open_session, checkpoint, config, options, out)
     with (
         log,
-        ProgressBar("Evaluating", len(jobs), done=len(jobs) - len(todo), unit="episodes", is_shown=show_progress) as bar,
+        ProgressBar(
+            "Evaluating", len(jobs), done=len(jobs) - len(todo), unit="episodes", is_shown=show_progress
+        ) as bar,
         WorkerPool(worker, min(config.workers, len(todo))) as pool,
     ):
         for job in todo:
@@ -299,7 +305,11 @@ class _RecordLog:
         return json.dumps({**dataclasses.asdict(record), **self._context}) + "\n"
 
     def _check_same(self, line: dict[str, Any], file: Path) -> None:
-        changes = [f"{key} was {line.get(key)!r}, is {value!r}" for key, value in self._context.items() if line.get(key) != value]
+        changes = [
+            f"{key} was {line.get(key)!r}, is {value!r}"
+            for key, value in self._context.items()
+            if line.get(key) != value
+        ]
         if changes:
             raise ConfigError(
                 f"{file} is of another evaluation: {'; '.join(changes)}; choose another --out or remove it"

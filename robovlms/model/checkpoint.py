@@ -32,7 +32,7 @@ def find_checkpoint(path: Path) -> Path:
     if not found:
         reason = "holds no checkpoint" if path.is_dir() else "does not exist"
         raise CheckpointError(
-            f"{path} {reason}; expected a checkpoint folder (with model.safetensors) or a run folder (with checkpoints/)"
+            f"{path} {reason}; expected a checkpoint (a folder with model.safetensors) or a run (with checkpoints/)"
         )
     return found[-1]
 

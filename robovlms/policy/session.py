@@ -40,7 +40,8 @@ class PolicySession:
     def __init__(self, model: BaseRoboVLM, contract: PolicyContract, *, execute_steps: int = 1) -> None:
         if not 1 <= execute_steps <= contract.fwd_pred_next_n:
             raise PolicyError(
-                f"execute_steps must lie between 1 and the chunk's {contract.fwd_pred_next_n} actions, got {execute_steps}"
+                f"execute_steps must lie between 1 and the chunk's {contract.fwd_pred_next_n} actions, "
+                f"got {execute_steps}"
             )
         self.contract, self.execute_steps = contract, execute_steps
         self._encoder = ObservationEncoder(model.eval(), contract)
@@ -68,7 +69,9 @@ class PolicySession:
         """
         if self.needs_observation:
             if observation is None:
-                raise PolicyError("the policy needs an observation now; check `needs_observation` before leaving it out")
+                raise PolicyError(
+                    "the policy needs an observation now; check `needs_observation` before leaving it out"
+                )
             self._history.append(self._encoder.features(observation))
         if not self._queue:
             self._queue.extend(self._encoder.actions(self._history)[: self.execute_steps])

@@ -48,7 +48,7 @@ def verify_checkpoint(checkpoint: Path, tolerance: float = 1e-4) -> ParityResult
     difference = float((np.abs(actions - expected) / span).max())
     if difference > tolerance:
         raise CheckpointError(
-            f"{folder} gives other actions here than where it was trained: they differ by {difference:.1e} of the range, "
-            f"more than {tolerance:.1e}"
+            f"{folder} gives other actions here than where it was trained: they differ by {difference:.1e} of the "
+            f"range, more than {tolerance:.1e}"
         )
     return ParityResult(num_samples=len(windows), max_difference=difference, tolerance=tolerance)

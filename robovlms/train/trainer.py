@@ -236,7 +236,7 @@ def parity_windows(source: EpisodeSource, contract: PolicyContract) -> list[Obse
 
 
 def resolve_device(name: str) -> torch.device:
-    """"auto" is CUDA if there is one, else the CPU.
+    """ "auto" is CUDA if there is one, else the CPU.
 
     Raises:
         ConfigError: if the device is unknown or not there.

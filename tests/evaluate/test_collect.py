@@ -71,9 +71,7 @@ def test_other_settings_are_refused(collected: Path) -> None:
         collect(**QUICK, out=collected.parent / "something")
 
 
-def test_an_interrupted_collection_goes_on(
-    collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_collection_goes_on(collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker stops after two episodes; the rest is recorded later, and the bytes are those of one go."""
     out = tmp_path / "data"
 

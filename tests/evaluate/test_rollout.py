@@ -89,7 +89,9 @@ def test_any_number_of_workers_gives_the_same_episodes(run: Path, tmp_path: Path
         out = tmp_path / str(workers)
         changed = EvaluateConfig(**{**vars(config), "workers": workers})
         results.append(evaluate_policy(find_checkpoint(run), changed, out, tasks=[TASK], show_progress=False))
-        lines = [{k: v for k, v in line.items() if k != "decision_ms"} for line in read_episodes(out / "episodes.jsonl")]
+        lines = [
+            {k: v for k, v in line.items() if k != "decision_ms"} for line in read_episodes(out / "episodes.jsonl")
+        ]
         results.append(lines)
         assert (out / "videos" / f"{TASK}_10000.mp4").stat().st_size > 500
     assert without_time(results[0]) == without_time(results[2])

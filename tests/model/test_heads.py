@@ -10,7 +10,9 @@ from robovlms.errors import ConfigError
 from robovlms.model.head import HEADS, BasePolicyHead, FCDecoder, LSTMDecoder
 
 GOLDENS = Path(__file__).parents[3] / "shared" / "reference" / "goldens"
-needs_goldens = pytest.mark.skipif(not GOLDENS.is_dir(), reason="the original's reference numbers are not beside the project")
+needs_goldens = pytest.mark.skipif(
+    not GOLDENS.is_dir(), reason="the original's reference numbers are not beside the project"
+)
 
 
 def _golden(name: str, head_class: type[BasePolicyHead]) -> tuple[BasePolicyHead, dict[str, torch.Tensor]]:

@@ -40,11 +40,13 @@ def test_decoder_equals_transformers_prefix_lm() -> None:
 
 
 def _released_layout(folder: Path) -> PaliGemmaForConditionalGeneration:
-    """A random PaliGemma saved as its publisher saves it: weights with a vocabulary head, tokenizer, image processor."""
+    """A random PaliGemma as its publisher saves it: weights with a vocabulary head, tokenizer, image processor."""
     torch.manual_seed(0)
     model = PaliGemmaForConditionalGeneration(PaliGemmaBackbone.tiny_config({}))
     model.save_pretrained(folder)
-    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", "\n", "open", "the", "drawer"])}
+    vocabulary = {
+        token: i for i, token in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", "\n", "open", "the", "drawer"])
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     tokenizer.decoder = decoders.Fuse()

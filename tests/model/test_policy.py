@@ -139,7 +139,7 @@ def test_unknown_vlm_names_the_nearest() -> None:
 
 
 def test_unknown_tiny_override_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'hidden_size'"):
+    with pytest.raises(ConfigError, match="did you mean 'model.vlm.overrides.hidden_size'"):
         build_vlm(VLMConfig(overrides={"hiden_size": 8}))
 
 

@@ -64,7 +64,10 @@ def test_resume_continues_exactly(small_run: Run, tmp_path: Path, vlm: str) -> N
     train_from_config(broken, resume=True, show_progress=False)
     assert_equal(weights(whole), weights(broken))
     rows = [
-        [{k: v for k, v in row.items() if k != "samples_per_s"} for row in read_metrics(config.train.out / "metrics.jsonl")]
+        [
+            {k: v for k, v in row.items() if k != "samples_per_s"}
+            for row in read_metrics(config.train.out / "metrics.jsonl")
+        ]
         for config in (whole, broken)
     ]
     assert rows[0] == rows[1]

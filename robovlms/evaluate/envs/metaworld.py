@@ -35,7 +35,7 @@ CAMERAS = ("corner", "corner2", "corner3", "corner4", "topview", "behindGripper"
 QUALITIES = ("fast", "reference")
 _UPSIDE_DOWN = ("corner2", "corner3", "corner4")  # mounted rotated by 180 degrees
 _EPISODE_STEPS = 500  # `max_path_length` of SawyerXYZEnv; stepping on is an error there
-_APT_LINE = "apt-get install -y --no-install-recommends libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
+_APT_LINE = "apt-get install -y --no-install-recommends libegl1 libopengl0 libgl1-mesa-dri"
 
 
 class MetaWorldEnvironment(Environment):
@@ -132,7 +132,9 @@ class MetaWorldEnvironment(Environment):
     def step(self, action: np.ndarray) -> StepOutcome:
         self._current_state()
         if action.shape != (ACTION_SPACE.size,) or not np.isfinite(action).all():
-            raise SimulatorError(f"expected {ACTION_SPACE.size} finite numbers as action, got {np.asarray(action).tolist()}")
+            raise SimulatorError(
+                f"expected {ACTION_SPACE.size} finite numbers as action, got {np.asarray(action).tolist()}"
+            )
         clipped = np.clip(action, ACTION_SPACE.low, ACTION_SPACE.high).astype(np.float32)
         self._state, _, _, _, info = self._env.step(clipped)
         self._steps += 1
@@ -174,7 +176,7 @@ def cannot_render(error: Exception) -> str:
     """What to tell a user whose machine has no working OpenGL."""
     platform = os.environ.get("MUJOCO_GL", "(unset)")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"MuJoCo cannot render with MUJOCO_GL={platform}: {reason}. Install OpenGL: {_APT_LINE}; or try MUJOCO_GL=osmesa"
+    return f"MuJoCo cannot render with MUJOCO_GL={platform}: {reason}; install a software renderer: {_APT_LINE}"
 
 
 def _make(task: str) -> tuple[Any, Any]:

@@ -70,6 +70,6 @@ _HARDER: dict[Difficulty, tuple[str, ...]] = {
     "very_hard": ("disassemble-v3", "pick-place-wall-v3", "shelf-place-v3", "stick-pull-v3", "stick-push-v3"),
 }  # fmt: skip
 
-DIFFICULTY: dict[str, Difficulty] = {task: "easy" for task in INSTRUCTIONS} | {
+DIFFICULTY: dict[str, Difficulty] = dict.fromkeys(INSTRUCTIONS, "easy") | {
     task: group for group, tasks in _HARDER.items() for task in tasks
 }

@@ -58,7 +58,9 @@ class NativeBackbone(Backbone):
         if vlm.pretrained is None and assets is None:
             return cls._build_random(vlm, dtype)
         if vlm.overrides:
-            raise ConfigError(f"model.vlm.overrides {sorted(vlm.overrides)} cannot change a pretrained VLM; remove them")
+            raise ConfigError(
+                f"model.vlm.overrides {sorted(vlm.overrides)} cannot change a pretrained VLM; remove them"
+            )
         try:
             return cls._load(str(assets or vlm.pretrained), tokenizer, dtype, with_weights=assets is None)
         except (OSError, ValueError, KeyError) as error:

@@ -168,7 +168,9 @@ class TinyBackbone(Backbone):
         self.decoder = TinyDecoder(config)
 
     @classmethod
-    def build(cls, vlm: VLMConfig, tokenizer: TokenizerConfig, dtype: torch.dtype, assets: Path | None) -> "TinyBackbone":
+    def build(
+        cls, vlm: VLMConfig, tokenizer: TokenizerConfig, dtype: torch.dtype, assets: Path | None
+    ) -> "TinyBackbone":
         if vlm.pretrained or tokenizer.pretrained:
             raise ConfigError(
                 "the tiny VLM has no pretrained weights or tokenizer: remove model.vlm.pretrained and "

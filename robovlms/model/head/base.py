@@ -2,8 +2,8 @@
 
 ::
 
-    features [b, t, k, d] ── pool ── [b, t, latent·d] ── trunk ── [b, t, h] ──┬── tanh MLP ── arm     [b, t, n, arm]
-                                                                              └── MLP ─────── gripper [b, t, n, g]  (logits)
+    features [b, t, k, d] ── pool ── [b, t, latent·d] ── trunk ── [b, t, h] ─┬─ tanh MLP ─ arm     [b, t, n, arm]
+                                                                             └─ MLP ────── gripper [b, t, n, g] (logits)
 """
 
 from abc import ABC, abstractmethod
@@ -123,7 +123,11 @@ class BasePolicyHead(nn.Module, ABC):
         """
         arm, gripper = self(features, step_mask)
         loss_arm = masked_huber(arm, actions[..., self.arm_dims], action_mask, self.huber_delta)
-        loss_gripper = masked_bce(gripper, actions[..., self.gripper_dims], action_mask) if self.gripper else loss_arm.new_zeros(())
+        loss_gripper = (
+            masked_bce(gripper, actions[..., self.gripper_dims], action_mask)
+            if self.gripper
+            else loss_arm.new_zeros(())
+        )
         total = loss_arm + self.gripper_loss_weight * loss_gripper
         return {"loss_arm": loss_arm, "loss_gripper": loss_gripper, "total_loss": total}
 

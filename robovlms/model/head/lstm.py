@@ -4,7 +4,7 @@ A window that begins before the episode is padded on the left. The LSTM starts f
 window of 3 real frames in a window of 5 gives exactly what a window of 3 gives::
 
     step_mask   0 0 1 1 1
-    x           · · a b c   ── shift left ──   a b c · ·   ── LSTM from zero ──   A B C ? ?   ── shift back ──   ? ? A B C
+    x           · · a b c  ── shift left ──  a b c · ·  ── LSTM from zero ──  A B C ? ?  ── shift back ──  ? ? A B C
 """
 
 import torch
