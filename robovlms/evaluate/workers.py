@@ -6,6 +6,7 @@
                           └─▶ worker 1: …
 """
 
+import contextlib
 import multiprocessing
 import queue
 import signal
@@ -79,12 +80,14 @@ class WorkerPool(Generic[Job, Result]):
 
 def _work(factory: Callable[[], Callable[[Any], Any]], jobs: Any, results: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends the workers
-    job = None
+    parent, job = multiprocessing.parent_process(), None
     try:
         worker = factory()
-        while True:
-            job = jobs.get()
-            results.put((job, worker(job), None))
+        while parent.is_alive():  # a killed parent cannot end us
+            with contextlib.suppress(queue.Empty):
+                job = jobs.get(timeout=_POLL_S)
+                results.put((job, worker(job), None))
+        results.cancel_join_thread()
     except RoboVLMsError as error:
         results.put((job, None, error))
     except Exception:  # whatever it is, the parent has to know

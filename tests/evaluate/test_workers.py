@@ -1,7 +1,10 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +61,33 @@ def test_a_failing_worker_is_told(job: str, error: type[Exception], message: str
 def test_a_factory_that_fails_is_told() -> None:
     with WorkerPool(make_none, 1) as pool, pytest.raises(ConfigError, match="the factory refuses"):
         pool.next_result()
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    """Nobody is left to end them, so they must see it themselves."""
+    script = (
+        "import time\n"
+        "from tests.evaluate.test_workers import make_worker\n"
+        "from robovlms.evaluate.workers import WorkerPool\n"
+        "if __name__ == '__main__':\n"
+        "    with WorkerPool(make_worker, 1) as pool:\n"
+        "        pool.submit(0)\n"
+        "        print(pool.next_result()[1][0], flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=root)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline_s = time.monotonic() + 20
+    while _is_running(worker) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert not _is_running(worker)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    status = Path(f"/proc/{pid}/status")
+    return status.is_file() and "State:\tZ" not in status.read_text()

@@ -6,6 +6,7 @@ Source: McLean et al., "Meta-World+", 2025, https://arxiv.org/abs/2505.11289; pa
 import os
 import time
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ class MetaWorldEnvironment(Environment):
         self.cameras = (CameraSpec(name="static", height=image_size, width=image_size, source=source),)
         self._env, self._expert = _make(self.task)
         self._renderer: Any = None
+        self._free_renderer: weakref.finalize | None = None
         if render_quality == "fast":
             _lower_quality(self._env.model)
         self._state: np.ndarray | None = None
@@ -147,9 +149,9 @@ class MetaWorldEnvironment(Environment):
         return np.clip(action, ACTION_SPACE.low, ACTION_SPACE.high).astype(np.float32)
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._free_renderer is not None:
+            self._free_renderer()
+        self._renderer = self._free_renderer = None
         self._env.close()
 
     def _render(self) -> np.ndarray:
@@ -158,6 +160,8 @@ class MetaWorldEnvironment(Environment):
         try:
             if self._renderer is None:  # now, because the quality is read when the GL context is made
                 self._renderer = mujoco.Renderer(self._env.model, self._image_size, self._image_size, max_geom=1000)
+                # Also when the interpreter ends, while EGL is still there to take the context back.
+                self._free_renderer = weakref.finalize(self, self._renderer.close)
             self._renderer.update_scene(self._env.data, camera=self._camera)
             frame = self._renderer.render()
         except Exception as error:  # every GL platform fails in its own way
