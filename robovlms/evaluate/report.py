@@ -88,17 +88,17 @@ def print_summary(
 ) -> None:
     """Print the table of success rates."""
     table = Table(title="Success in closed loop")
-    table.add_column("task")
+    table.add_column("task", no_wrap=True)
     table.add_column("instruction")
-    for name in ("solved", "rate", "95 % interval", "mean steps"):
-        table.add_column(name, justify="right")
+    for name in ("solved", "rate", "95 % interval", "steps"):
+        table.add_column(name, justify="right", no_wrap=True)
     for rate in rates:
         if rate is rates[-1]:
             table.add_section()
         low, high = rate.interval
         steps = "–" if math.isnan(rate.mean_steps) else f"{rate.mean_steps:.0f}"
         solved = f"{rate.successes}/{rate.trials}"
-        interval = f"{percent(low)} – {percent(high)}"
+        interval = f"{100 * low:.1f} – {100 * high:.1f}"
         table.add_row(rate.name, instructions.get(rate.name, ""), solved, percent(rate.rate), interval, steps)
     (console or Console()).print(table)
 
