@@ -1,4 +1,4 @@
-"""What a user does wrong, or a disk, ends in one clear line and exit code 2, and leaves nothing a re-run would trust."""
+"""What a user, or a disk, does wrong ends in one line and exit code 2, and leaves nothing a re-run would trust."""
 
 import json
 import shutil
