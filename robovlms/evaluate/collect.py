@@ -28,7 +28,7 @@ from robovlms.data.sources.base import Episode, Steps
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.data.sources.lerobot_writer import LeRobotWriter
 from robovlms.errors import ConfigError, SimulatorError
-from robovlms.evaluate.envs import Environment, environment_class, make_environment
+from robovlms.evaluate.envs import Environment, KeptEnvironment, environment_class, make_environment
 from robovlms.evaluate.workers import WorkerPool
 from robovlms.progress import ProgressBar
 
@@ -145,13 +145,11 @@ class _Recorder:
     partial: Path
 
     def __call__(self) -> Callable[[tuple[str, int]], bool]:
-        environments: dict[str, Environment] = {}
+        kept = KeptEnvironment(self.settings.make_environment)
 
         def work(job: tuple[str, int]) -> bool:
             task, seed = job
-            if task not in environments:
-                environments[task] = self.settings.make_environment(task)
-            steps = record_episode(environments[task], self.settings, seed)
+            steps = record_episode(kept.of(task), self.settings, seed)
             _store(self.partial / task / str(seed), steps)
             return steps is not None
 
@@ -215,7 +213,7 @@ def _record_all(
     total = len(settings.tasks) * settings.episodes
     with (
         ProgressBar("Collecting", total, done=total - len(queued), unit="episodes", is_shown=show_progress) as bar,
-        WorkerPool(_Recorder(settings, partial), min(workers, max(1, len(queued)))) as pool,
+        WorkerPool(_Recorder(settings, partial), min(workers, max(1, len(queued))), group=lambda job: job[0]) as pool,
     ):
         pending = 0
         while queued or pending:

@@ -18,7 +18,7 @@ import numpy as np
 from robovlms.actions.contract import PolicyContract
 from robovlms.config import EvaluateConfig
 from robovlms.errors import ConfigError
-from robovlms.evaluate.envs import Environment, environment_class, make_environment
+from robovlms.evaluate.envs import Environment, KeptEnvironment, environment_class, make_environment
 from robovlms.evaluate.film import write_film
 from robovlms.evaluate.workers import WorkerPool
 from robovlms.progress import ProgressBar
@@ -176,7 +176,7 @@ def evaluate_policy(
         ProgressBar(
             "Evaluating", len(jobs), done=len(jobs) - len(todo), unit="episodes", is_shown=show_progress
         ) as bar,
-        WorkerPool(worker, min(config.workers, len(todo))) as pool,
+        WorkerPool(worker, min(config.workers, len(todo)), group=lambda job: job.task) as pool,
     ):
         for job in todo:
             pool.submit(job)
@@ -227,14 +227,12 @@ class _Evaluator:
 
     def __call__(self) -> Callable[[Job], EpisodeRecord]:
         session = self.session_factory(self.checkpoint, self.config.execute_steps)
-        environments: dict[str, Environment] = {}
+        kept = KeptEnvironment(lambda task: self._environment(task, session.contract))
 
         def work(job: Job) -> EpisodeRecord:
-            if job.task not in environments:
-                environments[job.task] = self._environment(job.task, session.contract)
             frames: list[np.ndarray] = []
             record = run_episode(
-                environments[job.task],
+                kept.of(job.task),
                 session,
                 seed=job.seed,
                 max_steps=self.config.max_steps,

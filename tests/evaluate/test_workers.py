@@ -91,3 +91,32 @@ def _is_running(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     status = Path(f"/proc/{pid}/status")
     return status.is_file() and "State:\tZ" not in status.read_text()
+
+
+def make_slow_worker() -> Callable[[tuple[str, int]], int]:
+    def slow(job: tuple[str, int]) -> int:
+        time.sleep(0.05)
+        return os.getpid()
+
+    return slow
+
+
+def test_a_worker_stays_with_its_group() -> None:
+    """Two groups, two workers: each group has one process, and more jobs of a group go there too."""
+    with WorkerPool(make_slow_worker, 2, group=lambda job: job[0]) as pool:
+        for job in [("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1)]:
+            pool.submit(job)
+        seen = [pool.next_result() for _ in range(3)]
+        pool.submit(("b", 2))
+        seen += [pool.next_result() for _ in range(3)]
+    first = {group: next(pid for (g, _), pid in seen if g == group) for group in ("a", "b")}
+    assert len(set(first.values())) == 2
+    assert sum(pid != first[group] for (group, _), pid in seen) <= 1  # help with the other's last job is fine
+
+
+def test_a_group_is_shared_when_nothing_else_is_left() -> None:
+    with WorkerPool(make_slow_worker, 2, group=lambda job: job[0]) as pool:
+        for number in range(200):
+            pool.submit(("a", number))
+        pids = {pool.next_result()[1] for _ in range(200)}
+    assert len(pids) == 2
