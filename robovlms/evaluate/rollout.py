@@ -17,7 +17,7 @@ import numpy as np
 
 from robovlms.actions.contract import PolicyContract
 from robovlms.config import EvaluateConfig
-from robovlms.errors import ConfigError
+from robovlms.errors import CheckpointError, ConfigError, RoboVLMsError
 from robovlms.evaluate.envs import Environment, KeptEnvironment, environment_class, make_environment
 from robovlms.evaluate.film import write_film
 from robovlms.evaluate.workers import WorkerPool
@@ -141,11 +141,15 @@ def evaluate_policy(
         Records in the order of tasks and seeds.
 
     Raises:
+        CheckpointError: if the folder is no checkpoint.
         ContractMismatchError: if the checkpoint does not fit the simulator.
         ConfigError: if a task is unknown, or `out` holds an evaluation of something else.
     """
     environment = environment_class(config.env)
     names = [environment.full_task_name(task) for task in tasks]
+    for file in ("contract.json", "model.safetensors"):
+        if not (checkpoint / file).is_file():
+            raise CheckpointError(f"{checkpoint} is no checkpoint: {file} is missing")
     contract = PolicyContract.from_json((checkpoint / "contract.json").read_text())
     options = environment.options_for(contract.cameras)
     contract.check_robot(
@@ -160,7 +164,7 @@ def evaluate_policy(
         "execute_steps": config.execute_steps,
         "max_steps": config.max_steps,
         "checkpoint": checkpoint.name,
-        "weights_sha256": hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest(),
+        "weights_sha256": _sha256(checkpoint / "model.safetensors"),
         "contract_sha256": contract.fingerprint,
     }
     jobs = [
@@ -230,14 +234,12 @@ class _Evaluator:
         kept = KeptEnvironment(lambda task: self._environment(task, session.contract))
 
         def work(job: Job) -> EpisodeRecord:
-            frames: list[np.ndarray] = []
-            record = run_episode(
-                kept.of(job.task),
-                session,
-                seed=job.seed,
-                max_steps=self.config.max_steps,
-                film=frames.append if job.is_filmed else None,
-            )
+            environment, frames = kept.of(job.task), []
+            film = frames.append if job.is_filmed else None
+            try:
+                record = run_episode(environment, session, seed=job.seed, max_steps=self.config.max_steps, film=film)
+            except RoboVLMsError as error:
+                raise type(error)(f"{job.task}, seed {job.seed}: {error}") from error
             if job.is_filmed:
                 write_film(job.film(self.out), frames)
             return record
@@ -275,6 +277,9 @@ class _RecordLog:
                 self._records[record.task, record.seed] = record
 
     def __enter__(self) -> "_RecordLog":
+        temporary = self._partial.with_suffix(".writing")
+        temporary.write_text("".join(map(self._line, self._records.values())))
+        temporary.rename(self._partial)  # without a line cut short, which the next one would be glued to
         self._file = self._partial.open("a")
         return self
 
@@ -323,6 +328,14 @@ def read_episodes(file: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:  # in blocks: weights may be larger than the memory
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _first_image(observation: Observation) -> np.ndarray:

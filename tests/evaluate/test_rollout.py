@@ -8,10 +8,10 @@ import pytest
 from robovlms.actions.contract import PolicyContract
 from robovlms.config import EvaluateConfig, load_config
 from robovlms.data.sources.lerobot import LeRobotSource
-from robovlms.errors import ConfigError, ContractMismatchError
+from robovlms.errors import CheckpointError, ConfigError, ContractMismatchError, SimulatorError
 from robovlms.evaluate.collect import collect
 from robovlms.evaluate.envs import Environment, make_environment
-from robovlms.evaluate.rollout import EpisodeRecord, evaluate_policy, read_episodes, run_episode
+from robovlms.evaluate.rollout import EpisodeRecord, _RecordLog, evaluate_policy, read_episodes, run_episode
 from robovlms.evaluate.run import evaluate_checkpoint
 from robovlms.evaluate.workers import WorkerPool
 from robovlms.model.checkpoint import find_checkpoint
@@ -186,3 +186,39 @@ def test_what_the_expert_recorded_leads_to_success_again(run: Path) -> None:
     record = run_episode(environment, Replay(environment), seed=0, max_steps=len(steps) + 30)
     environment.close()
     assert record.success
+
+
+def test_two_interruptions_lose_no_episode(tmp_path: Path) -> None:
+    def record(seed: int) -> EpisodeRecord:
+        return EpisodeRecord(
+            task="t", instruction="i", seed=seed, success=True, steps=1, actions_sha256="x", decision_ms=1.0
+        )
+
+    with _RecordLog(tmp_path, {"env": "e"}) as log:
+        log.add(record(0))
+    with (tmp_path / "episodes.jsonl.partial").open("a") as file:
+        file.write('{"task": "t", "se')  # cut short by a kill
+    with _RecordLog(tmp_path, {"env": "e"}) as log:
+        log.add(record(1))
+    assert [line["seed"] for line in read_episodes(tmp_path / "episodes.jsonl.partial")] == [0, 1]
+
+
+class BrokenSession(ExpertSession):
+    def __init__(self, checkpoint: Path, execute_steps: int) -> None:
+        super().__init__(None)
+        self.contract = PolicyContract.from_json((checkpoint / "contract.json").read_text())
+
+    def act(self, observation: object) -> np.ndarray:
+        return np.full(4, np.nan, np.float32)
+
+
+def test_an_error_names_task_and_seed(run: Path, tmp_path: Path) -> None:
+    config = EvaluateConfig(episodes=1, videos=0, workers=1)
+    arguments = {"tasks": [TASK], "session_factory": BrokenSession, "show_progress": False}
+    with pytest.raises(SimulatorError, match="^handle-press-v3, seed 10000: expected 4 finite numbers"):
+        evaluate_policy(find_checkpoint(run), config, tmp_path, **arguments)
+
+
+def test_a_folder_without_checkpoint_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint: contract\.json is missing"):
+        evaluate_policy(tmp_path, EvaluateConfig(), tmp_path / "out", tasks=[TASK], show_progress=False)
