@@ -3,7 +3,6 @@
 Source: McLean et al., "Meta-World+", 2025, https://arxiv.org/abs/2505.11289; package `metaworld` 3.1.1.
 """
 
-import os
 import time
 import warnings
 import weakref
@@ -15,6 +14,7 @@ from robovlms.actions.contract import CameraSpec
 from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.errors import ConfigError, ContractMismatchError, MissingDependencyError, SimulatorError, unknown_name
 from robovlms.evaluate.envs.base import Environment, StepOutcome
+from robovlms.evaluate.envs.gl import cannot_render, choose_gl_platform
 from robovlms.evaluate.envs.metaworld_tasks import INSTRUCTIONS
 from robovlms.types import Observation
 
@@ -36,7 +36,6 @@ CAMERAS = ("corner", "corner2", "corner3", "corner4", "topview", "behindGripper"
 QUALITIES = ("fast", "reference")
 _UPSIDE_DOWN = ("corner2", "corner3", "corner4")  # mounted rotated by 180 degrees
 _EPISODE_STEPS = 500  # `max_path_length` of SawyerXYZEnv; stepping on is an error there
-_APT_LINE = "apt-get install -y --no-install-recommends libegl1 libopengl0 libgl1-mesa-dri"
 
 
 class MetaWorldEnvironment(Environment):
@@ -176,17 +175,9 @@ class MetaWorldEnvironment(Environment):
         return self._state
 
 
-def cannot_render(error: Exception) -> str:
-    """What to tell a user whose machine has no working OpenGL."""
-    platform = os.environ.get("MUJOCO_GL", "(unset)")
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"MuJoCo cannot render with MUJOCO_GL={platform}: {reason}; install a software renderer: {_APT_LINE}"
-
-
 def _make(task: str) -> tuple[Any, Any]:
     """Return the bare environment, its layout free to follow the seed, and the expert."""
-    os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported; works without a display
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: one thread per simulator
+    choose_gl_platform()
     try:
         import metaworld
         from metaworld.policies import ENV_POLICY_MAP
