@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from robovlms.model.vlm import build_vlm
     from robovlms.policy.session import PolicySession, load_session
     from robovlms.train.trainer import BaseTrainer
-    from robovlms.types import ActionChunk, Observation
+    from robovlms.types import Observation
 
 _MODULES = {
-    "ActionChunk": "types",
     "ActionSpace": "actions.space",
     "BasePolicyHead": "model.head.base",
     "BaseRoboVLM": "model.base",
@@ -70,7 +69,6 @@ _MODULES = {
 }
 
 __all__ = [
-    "ActionChunk",
     "ActionSpace",
     "BasePolicyHead",
     "BaseRoboVLM",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NoReturn
 
-from robovlms.errors import RoboVLMsError, unknown_name
+from robovlms.errors import ConfigError, RoboVLMsError, unknown_name
 from robovlms.extras import missing_dependency
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -122,7 +122,10 @@ def _count(text: str) -> int:
 
 def _names(values: list[str]) -> tuple[str, ...]:
     """Names separated by spaces, by commas, or both."""
-    return tuple(name for value in values for name in value.split(",") if name)
+    names = tuple(name for value in values for name in value.split(",") if name)
+    if not names:
+        raise ConfigError(f"expected names, got {' '.join(values)!r}")
+    return names
 
 
 # --------------------------------------------------------------------------------------------------------- commands

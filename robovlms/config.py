@@ -15,6 +15,7 @@
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class ModelConfig:
         vlm: the backbone.
         tokenizer: the text side.
         history: "one_step" looks at one frame; "policy_head" encodes each frame and runs a recurrent head over them.
-        head: "fc" or "lstm".
+        head: key of `robovlms.model.head.HEADS`: "fc" or "lstm".
         window_size: t, observations per window, the current one included; 1 for one_step.
         fwd_pred_next_n: n, actions predicted per observation.
         latent: number of learned action-query tokens per frame.
@@ -77,7 +78,7 @@ class ModelConfig:
     vlm: VLMConfig = field(default_factory=VLMConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     history: Literal["one_step", "policy_head"] = "one_step"
-    head: Literal["fc", "lstm"] = "fc"
+    head: str = "fc"
     window_size: int = 1
     fwd_pred_next_n: int = 8
     latent: int = 1
@@ -93,15 +94,14 @@ class ModelConfig:
         for name in ("window_size", "fwd_pred_next_n", "latent", "head_hidden_size", "head_num_layers"):
             _require(getattr(self, name) >= 1, f"model.{name} must be at least 1, got {getattr(self, name)}")
         _require(self.huber_delta > 0, f"model.huber_delta must be positive, got {self.huber_delta}")
+        weight = self.gripper_loss_weight
+        _require(weight >= 0, f"model.gripper_loss_weight must not be negative, got {weight}")
+        length = self.tokenizer.max_text_len
+        _require(length >= 1, f"model.tokenizer.max_text_len must be at least 1, got {length}")
         _require(
             self.history != "one_step" or self.window_size == 1,
             f"model.history is 'one_step' but model.window_size is {self.window_size}; "
             "set window_size: 1 or history: policy_head",
-        )
-        _require(
-            self.history != "one_step" or self.head != "lstm",
-            "model.history is 'one_step' but model.head is 'lstm', which needs past frames; "
-            "set head: fc or history: policy_head",
         )
 
 
@@ -115,7 +115,7 @@ class DataConfig:
         batch_size: windows per optimiser step.
         num_workers: loader processes; 0 loads in the training process.
         val_episodes: episodes per task held out for validation, the last ones.
-        action_scheme: normalisation of the regression dimensions of an action.
+        action_scheme: normalisation of the regression dimensions of an action to [-1, 1], what the heads can reach.
         proprio_scheme: normalisation of the proprioception.
         random_shift_px: random image shift in training, at most this many pixels each way, replicated at the border.
     """
@@ -125,7 +125,7 @@ class DataConfig:
     batch_size: int = 128
     num_workers: int = 0
     val_episodes: int = 1
-    action_scheme: Literal["min_max", "quantile", "mean_std", "none"] = "min_max"
+    action_scheme: Literal["min_max", "quantile"] = "min_max"
     proprio_scheme: Literal["min_max", "quantile", "mean_std", "none"] = "mean_std"
     random_shift_px: int = 4
 
@@ -179,7 +179,9 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"train.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("warmup_steps", "val_every", "weight_decay", "seed"):
             _require(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
-        _require(self.learning_rate > 0, f"train.learning_rate must be positive, got {self.learning_rate}")
+        for name in ("learning_rate", "backbone_learning_rate"):
+            rate = getattr(self, name)
+            _require(rate is None or 0 < rate < math.inf, f"train.{name} must be positive and finite, got {rate}")
         _require(0 <= self.min_lr_scale <= 1, f"train.min_lr_scale must lie in [0, 1], got {self.min_lr_scale}")
         _require(
             self.warmup_steps <= self.max_steps,
@@ -203,6 +205,7 @@ class EvaluateConfig:
         execute_steps: actions executed of each predicted chunk before the policy looks again.
         workers: parallel processes; the result does not depend on it.
         videos: episodes per task that are filmed.
+        device: where the policies compute; "auto" takes CUDA if there is one. Each worker holds a policy of its own.
     """
 
     env: str = "metaworld"
@@ -213,6 +216,7 @@ class EvaluateConfig:
     execute_steps: int = 4
     workers: int = 2
     videos: int = 1
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("episodes", "max_steps", "execute_steps", "workers"):
@@ -257,7 +261,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] | Mappi
     """
     place = "" if path is None else f"{path}: "
     values = {} if path is None else check_types(RunConfig, read_yaml(Path(path)), where=place)
-    for override in parse_overrides(overrides):
+    for override in parse_overrides([overrides] if isinstance(overrides, str) else overrides):
         values = merge(values, check_types(RunConfig, override, where="override "))
     try:
         return build(RunConfig, values)

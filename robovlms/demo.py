@@ -13,20 +13,21 @@
 An interrupted demo goes on where it stopped; a finished one is only shown again.
 """
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 from robovlms.config import RunConfig, load_config
 from robovlms.evaluate.collect import collect
+from robovlms.evaluate.rollout import EPISODES_FILE
 from robovlms.evaluate.run import evaluate_checkpoint
-from robovlms.model.checkpoint import checkpoints_of
-from robovlms.train.checkpoint import checkpoint_path
+from robovlms.run_folder import checkpoint_path, checkpoints_of
 from robovlms.train.run import train_from_config
 
 TASKS = ("button-press-v3", "drawer-open-v3", "door-open-v3", "window-close-v3")
-EPISODES_TO_LEARN = 30  # per task
+EPISODES_TO_LEARN = 40  # per task
 FIRST_UNSEEN_SEED = 10_000  # collection starts at the demo's seed and does not come near
 
 
@@ -66,32 +67,24 @@ def run_demo(out: Path, seed: int = 0, workers: int = 2) -> None:
     Raises:
         RoboVLMsError: whatever goes wrong, in one line.
     """
-    config = demo_config(out, seed, workers)
-    clock = _Timings(out / "timings.json")
-    clock.run(
-        "collecting demonstrations",
-        lambda: collect(
-            env="metaworld",
-            tasks=TASKS,
-            episodes=EPISODES_TO_LEARN,
-            out=out / "dataset",
-            seed=seed,
-            workers=workers,
-        ),
-    )
-    if not checkpoint_path(config.train.out, config.train.max_steps).is_dir():
-        resume = bool(checkpoints_of(config.train.out))
-        clock.run("training", lambda: train_from_config(config, resume=resume))
-    evaluate_checkpoint(
-        config.train.out,
-        overrides={"evaluate.workers": workers},
-        out=out,
-        title="A robot arm that does what a sentence says",
-        facts={
-            "demonstrations": f"{EPISODES_TO_LEARN} per task from scripted experts, seed {seed}",
-            **{name: f"{seconds:.0f} s" for name, seconds in clock.seconds.items()},
-        },
-    )
+    config, clock = demo_config(out, seed, workers), _Timings(out / "timings.json")
+    data, run = out / "dataset", config.train.out
+    collecting = {"env": "metaworld", "tasks": TASKS, "episodes": EPISODES_TO_LEARN, "seed": seed, "workers": workers}
+    with clock.stage("demonstrations", is_done=data.exists()):
+        collect(**collecting, out=data)
+    with clock.stage("training", is_done=checkpoint_path(run, config.train.max_steps).is_dir()):
+        train_from_config(config, resume=bool(checkpoints_of(run)))
+    with clock.stage("evaluation", is_done=(out / EPISODES_FILE).is_file()):
+        evaluate_checkpoint(
+            run,
+            overrides={"evaluate.workers": workers},
+            out=out,
+            title="A robot arm that does what a sentence says",
+            facts={
+                "demonstrations": f"{EPISODES_TO_LEARN} per task from scripted experts, seeds from {seed} on",
+                **{f"time of {name}": f"{seconds:.0f} s" for name, seconds in clock.seconds.items()},
+            },
+        )
 
 
 class _Timings:
@@ -105,12 +98,16 @@ class _Timings:
         self._file = file
         self.seconds: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
 
-    def run(self, name: str, stage: Callable[[], object]) -> None:
-        """Run a stage and add its time, if it took any worth noting."""
+    @contextlib.contextmanager
+    def stage(self, name: str, *, is_done: bool) -> Iterator[None]:
+        """Add the time of the block to a stage, also when it is interrupted; that of a stage already done is kept."""
         begin_s = time.monotonic()
-        stage()
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begin_s, 1)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".writing")
-        temporary.write_text(json.dumps(self.seconds, indent=2) + "\n")
-        temporary.rename(self._file)
+        try:
+            yield
+        finally:
+            if not is_done:
+                self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - begin_s, 1)
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                temporary = self._file.with_suffix(".writing")
+                temporary.write_text(json.dumps(self.seconds, indent=2) + "\n")
+                temporary.rename(self._file)

@@ -16,6 +16,7 @@ from robovlms.actions.normalize import FeatureStatistics
 from robovlms.actions.space import ActionSpace
 from robovlms.config import RunConfig, flatten, load_config
 from robovlms.errors import CheckpointError, RoboVLMsError
+from robovlms.run_folder import checkpoints_of
 
 _WIDTH_IN_FILE = 120  # characters, where output is no terminal
 
@@ -130,7 +131,7 @@ def _moments(statistics: FeatureStatistics, dimension: int) -> list[str]:
 
 
 def _show_run(path: Path, console: Console) -> None:
-    checkpoints = sorted((path / "checkpoints").glob("step_*"))
+    checkpoints = checkpoints_of(path)
     names = ", ".join(folder.name for folder in checkpoints) or "none yet"
     console.print(f"Run {path}: checkpoints {names}", markup=False)
     metrics = path / "metrics.jsonl"
@@ -173,7 +174,12 @@ def _show_checkpoint(path: Path, console: Console) -> None:
 
 def _step(path: Path) -> str:
     state = path / "training" / "state.json"
-    return str(json.loads(state.read_text())["step"]) if state.is_file() else "unknown, without training state"
+    if not state.is_file():
+        return "unknown, without training state"
+    try:
+        return str(json.loads(_read(state))["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{state} is damaged: {error}") from error
 
 
 def _part_sizes(file: Path) -> dict[str, int]:
@@ -197,8 +203,12 @@ def _read_header(file: Path) -> dict[str, Any]:
             if length > file.stat().st_size:
                 raise ValueError(f"the header claims {length} bytes")
             header = json.loads(stream.read(length))
+        tensors = [entry for key, entry in header.items() if key != "__metadata__"]
+        expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+        if expected != file.stat().st_size:
+            raise ValueError(f"expected {expected} bytes, got {file.stat().st_size}")
         return {key: entry for key, entry in header.items() if key != "__metadata__"}
-    except (OSError, ValueError, AttributeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
 
 

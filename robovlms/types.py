@@ -21,16 +21,3 @@ class Observation:
     proprio: Float32[np.ndarray, "p"] | None
     instruction: str
     timestamp_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionChunk:
-    """The next `n` actions, in the units of the action space.
-
-    Attributes:
-        actions: float32 [n, a]; row 0 is to be executed first.
-        timestamp_s: timestamp of the observation they were predicted from, in seconds.
-    """
-
-    actions: Float32[np.ndarray, "n a"]
-    timestamp_s: float

@@ -15,7 +15,7 @@ from robovlms.config import RunConfig, dump_config
 from robovlms.data.sources.base import Episode, Steps
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.data.sources.lerobot_writer import LeRobotWriter
-from robovlms.model.checkpoint import find_checkpoint
+from robovlms.run_folder import find_checkpoint
 from robovlms.train.run import train_from_config
 
 Fails = Callable[..., str]

@@ -103,8 +103,12 @@ class PolicyContract:
                     "cameras": tuple(CameraSpec(**camera) for camera in values["cameras"]),
                 }
             )
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"not a policy contract: {type(error).__name__}: {error}") from error
+
+    def differences(self, other: "PolicyContract") -> list[str]:
+        """One text per value that differs, this contract's and the other's."""
+        return _differences("contract", dataclasses.asdict(self), dataclasses.asdict(other))
 
     def check_robot(
         self, *, action_space: ActionSpace, cameras: tuple[CameraSpec, ...], proprio_names: tuple[str, ...], where: str

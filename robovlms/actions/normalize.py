@@ -1,7 +1,7 @@
 """Actions and states between physical units and the space a network learns in, forward and inverse side by side.
 
-The policy learns regression dimensions in [-1, 1] (min-max and quantile schemes) or with zero mean and unit
-variance, and gripper dimensions as the label 1 = open, 0 = closed.
+The policy learns regression dimensions in [-1, 1] (min-max and quantile schemes), gripper dimensions as the label
+1 = open, 0 = closed, and reads proprioception under any scheme, for example with zero mean and unit variance.
 """
 
 from dataclasses import dataclass

@@ -69,7 +69,11 @@ class PromptEncoder:
     def fingerprint(self) -> str:
         """SHA-256 that changes whenever any text may get other ids."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        described = backend.to_str() if backend is not None else json.dumps([type(self.tokenizer).__name__, 3])
+        if backend is not None:
+            described = backend.to_str()
+        else:
+            vocabulary = getattr(self.tokenizer, "get_vocab", dict)()
+            described = json.dumps([type(self.tokenizer).__name__, sorted(vocabulary.items())])
         return hashlib.sha256(described.encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ worker computes with one thread. So the records are the same for any number of w
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -57,6 +58,7 @@ class EpisodeRecord:
         steps: actions executed, the successful one included.
         actions_sha256: of all executed actions; equal records acted equally.
         decision_ms: mean time of a step in which the policy looked, in milliseconds. Varies from run to run.
+        wall_s: time of the whole episode, in seconds. Varies from run to run.
     """
 
     task: str
@@ -66,6 +68,7 @@ class EpisodeRecord:
     steps: int
     actions_sha256: str
     decision_ms: float
+    wall_s: float
 
 
 def run_episode(
@@ -85,6 +88,7 @@ def run_episode(
         max_steps: longest episode.
         film: called with frames, uint8 [h, w, 3]; filming does not change the episode.
     """
+    started_s = time.perf_counter()
     environment.reset(seed)
     session.reset()
     digest, decision_s = hashlib.sha256(), []
@@ -112,6 +116,7 @@ def run_episode(
         steps=step + 1,
         actions_sha256=digest.hexdigest(),
         decision_ms=round(1000 * float(np.mean(decision_s)), 3),
+        wall_s=round(time.perf_counter() - started_s, 3),
     )
 
 
@@ -163,6 +168,7 @@ def evaluate_policy(
         **options,
         "execute_steps": config.execute_steps,
         "max_steps": config.max_steps,
+        "device": config.device,
         "checkpoint": checkpoint.name,
         "weights_sha256": _sha256(checkpoint / "model.safetensors"),
         "contract_sha256": contract.fingerprint,
@@ -174,7 +180,8 @@ def evaluate_policy(
     ]
     log = _RecordLog(out, context)
     todo = [job for job in jobs if not log.has(job, out)]
-    worker = _Evaluator(session_factory or _open_session, checkpoint, config, options, out)
+    open_session = session_factory or functools.partial(_open_session, device=config.device)
+    worker = _Evaluator(open_session, checkpoint, config, options, out)
     with (
         log,
         ProgressBar(
@@ -210,13 +217,13 @@ class Job:
         return out / VIDEO_FOLDER / f"{self.task}_{self.seed}.mp4"
 
 
-def _open_session(checkpoint: Path, execute_steps: int) -> Session:
+def _open_session(checkpoint: Path, execute_steps: int, device: str) -> Session:
     import torch
 
     from robovlms.policy.session import load_session
 
     torch.set_num_threads(1)  # whatever the number of workers, so that all of them round alike
-    return load_session(checkpoint, execute_steps=execute_steps)
+    return load_session(checkpoint, execute_steps=execute_steps, device=device)
 
 
 @dataclass(frozen=True)
@@ -268,7 +275,10 @@ class _RecordLog:
     def __init__(self, out: Path, context: dict[str, Any]) -> None:
         self._final, self._partial, self._context = out / EPISODES_FILE, out / f"{EPISODES_FILE}.partial", context
         self._records: dict[tuple[str, int], EpisodeRecord] = {}
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"results cannot be written into {out}: {error.strerror}") from error
         names = [field.name for field in dataclasses.fields(EpisodeRecord)]
         for file in (self._final, self._partial):
             for line in read_episodes(file):

@@ -3,7 +3,6 @@
 import datetime
 import os
 import platform
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from robovlms.errors import ConfigError
 from robovlms.evaluate.report import Film, print_summary, write_report
 from robovlms.evaluate.rollout import EpisodeRecord, Job, evaluate_policy
 from robovlms.evaluate.statistics import SuccessRate, success_rates
-from robovlms.model.checkpoint import find_checkpoint, read_text
+from robovlms.model.checkpoint import read_text
+from robovlms.run_folder import CHECKPOINTS, METRICS, find_checkpoint
 from robovlms.train.metrics import read_metrics
-
-_CHECKPOINT_FOLDER = "checkpoints"
 
 
 def evaluate_checkpoint(
@@ -48,9 +46,8 @@ def evaluate_checkpoint(
     folder = find_checkpoint(checkpoint)
     config = load_config(folder / "config.yaml", overrides or {})
     tasks = config.evaluate.tasks or _trained_tasks(config)
-    run = folder.parent.parent if folder.parent.name == _CHECKPOINT_FOLDER else folder
+    run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
     out = out or run / "evaluation"
-    begin_s = time.monotonic()
     records = evaluate_policy(folder, config.evaluate, out, tasks=tasks, show_progress=show_progress)
     rates = success_rates((record.task, record.success, record.steps) for record in records)
     instructions = {record.task: record.instruction for record in records}
@@ -61,8 +58,8 @@ def evaluate_checkpoint(
         rates=rates,
         instructions=instructions,
         films=_films(records, config, out),
-        metrics=read_metrics(run / "metrics.jsonl"),
-        facts={**(facts or {}), **_facts(records, config, time.monotonic() - begin_s)},
+        metrics=read_metrics(run / METRICS),
+        facts={**(facts or {}), **_facts(records, config)},
         config=dump_config(config),
         contract=read_text(folder / "contract.json"),
     )
@@ -92,12 +89,14 @@ def _films(records: list[EpisodeRecord], config: RunConfig, out: Path) -> list[F
     return films
 
 
-def _facts(records: list[EpisodeRecord], config: RunConfig, evaluation_s: float) -> dict[str, str]:
+def _facts(records: list[EpisodeRecord], config: RunConfig) -> dict[str, str]:
     import torch
 
     decision_ms = sum(record.decision_ms for record in records) / len(records)
     return {
-        "evaluation": f"{evaluation_s:.0f} s, {config.evaluate.workers} workers",
+        "evaluation": f"{sum(record.wall_s for record in records):.0f} s of episodes, shared by "
+        f"{config.evaluate.workers} workers",
+        "evaluation seeds": f"{config.evaluate.seed} to {config.evaluate.seed + config.evaluate.episodes - 1}",
         "time of one decision": f"{decision_ms:.1f} ms on one thread",
         "actions executed per decision": f"{config.evaluate.execute_steps} of {config.model.fwd_pred_next_n}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "

@@ -82,7 +82,12 @@ class BaseRoboVLM(nn.Module):
         config, d = self.config, self.hidden_size
         if config.head not in HEADS:
             raise ConfigError("model.head: " + unknown_name("head", config.head, HEADS))
-        # Queries differ from each other from the start, at the scale of word embeddings.
+        if config.history == "one_step" and HEADS[config.head].needs_history:
+            raise ConfigError(
+                f"model.history is 'one_step' but model.head is {config.head!r}, which needs past frames; "
+                "set head: fc or history: policy_head"
+            )
+        # Unlike each other from the start, and of unit norm on average.
         self.action_token = nn.Parameter(torch.randn(config.latent, d) / math.sqrt(d))
         self.proprio_projection = nn.Linear(self.proprio_dim, d) if self.proprio_dim else None
         self.act_head = HEADS[config.head](
@@ -238,7 +243,7 @@ class BaseRoboVLM(nn.Module):
             batch.input_ids,
             batch.text_mask,
             image_mask=batch.image_mask,
-            proprio=batch.proprio[..., : self.proprio_dim],
+            proprio=batch.proprio if self.proprio_dim else batch.proprio[..., :0],
             proprio_mask=batch.proprio_mask,
             actions=batch.actions,
             action_mask=batch.action_mask,

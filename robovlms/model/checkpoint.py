@@ -11,39 +11,16 @@ from robovlms.config import RunConfig, load_config
 from robovlms.errors import CheckpointError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.vlm import build_policy
-
-STEP_PREFIX = "step_"
-
-
-def checkpoints_of(run: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    return sorted((run / "checkpoints").glob(f"{STEP_PREFIX}*"))
+from robovlms.run_folder import find_checkpoint
 
 
-def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint at `path`, or the newest one of the run at `path`.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
-    if (path / "model.safetensors").is_file():
-        return path
-    found = checkpoints_of(path)
-    if not found:
-        reason = "holds no checkpoint" if path.is_dir() else "does not exist"
-        raise CheckpointError(
-            f"{path} {reason}; expected a checkpoint (a folder with model.safetensors) or a run (with checkpoints/)"
-        )
-    return found[-1]
-
-
-def load_policy(path: Path) -> tuple[BaseRoboVLM, PolicyContract, RunConfig]:
+def load_policy(path: str | Path) -> tuple[BaseRoboVLM, PolicyContract, RunConfig]:
     """Load the policy of a checkpoint (or of the newest checkpoint of a run), in evaluation mode on the CPU.
 
     Raises:
         CheckpointError: if a file is missing, damaged, or of another model; names the file and the first wrong key.
     """
-    folder = find_checkpoint(path)
+    folder = find_checkpoint(Path(path))
     config = load_config(folder / "config.yaml")
     contract = PolicyContract.from_json(read_text(folder / "contract.json"))
     assets = folder / "vlm"
@@ -51,9 +28,23 @@ def load_policy(path: Path) -> tuple[BaseRoboVLM, PolicyContract, RunConfig]:
         config.model, contract.action_space, len(contract.proprio_names), assets=assets if assets.is_dir() else None
     )
     load_weights(model, folder / "model.safetensors")
-    if model.prompt_encoder.fingerprint != contract.tokenizer_fingerprint:
-        raise CheckpointError(f"{folder}: the tokenizer differs from the one of training")
+    _check_contract(model, contract, config, folder)
     return model.eval(), contract, config
+
+
+def _check_contract(model: BaseRoboVLM, contract: PolicyContract, config: RunConfig, folder: Path) -> None:
+    """Refuse a contract that says something else than the model it lies beside."""
+    prompts = model.prompt_encoder
+    pairs = {
+        "prompt_template": (contract.prompt_template, prompts.template),
+        "tokenizer_fingerprint": (contract.tokenizer_fingerprint, prompts.fingerprint),
+        "window_size": (contract.window_size, config.model.window_size),
+        "fwd_pred_next_n": (contract.fwd_pred_next_n, config.model.fwd_pred_next_n),
+        "size of action_statistics": (len(contract.action_statistics.min), contract.action_space.size),
+    }
+    differing = [f"{name} is {ours!r}, the model's is {its!r}" for name, (ours, its) in pairs.items() if ours != its]
+    if differing:
+        raise CheckpointError(f"{folder / 'contract.json'} does not fit the model: {'; '.join(differing)}")
 
 
 def load_weights(model: nn.Module, file: Path) -> None:

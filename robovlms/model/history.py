@@ -20,7 +20,7 @@ tensor([[1, 1, 1, 1, 0, 0],
         [1, 1, 1, 1, 0, 0],
         [1, 1, 1, 1, 0, 0],
         [1, 1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 0],
         [1, 1, 1, 1, 0, 1]], dtype=torch.int32)
 """
 
@@ -35,7 +35,7 @@ def positions_of(mask: Bool[Tensor, "f s"]) -> Int64[Tensor, "f s"]:
 
 
 def attention_allowed(mask: Bool[Tensor, "f s"], num_queries: int, is_prefix_lm: bool) -> Bool[Tensor, "f s s"]:
-    """Who may attend to whom: [f, query token, key token].
+    """Who may attend to whom: [f, query token, key token]. A padded token sees itself too, so that no row is empty.
 
     Args:
         mask: True = a real token.
@@ -46,4 +46,4 @@ def attention_allowed(mask: Bool[Tensor, "f s"], num_queries: int, is_prefix_lm:
     order = torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
     if is_prefix_lm:
         order[: size - num_queries, : size - num_queries] = True
-    return order & mask.unsqueeze(1)
+    return order & mask.unsqueeze(1) | torch.eye(size, dtype=torch.bool, device=mask.device)

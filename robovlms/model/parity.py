@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from robovlms.actions.contract import PolicyContract
+from robovlms.errors import CheckpointError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.inference import ObservationEncoder
 from robovlms.types import Observation
@@ -43,10 +44,17 @@ def save_parity(file: Path, model: BaseRoboVLM, contract: PolicyContract, window
 
 
 def load_parity(file: Path) -> tuple[list[ObservationWindow], np.ndarray]:
-    """Return the windows and the expected actions, float32 [s, n, a]."""
-    with safe_open(file, framework="numpy") as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-        instructions = json.loads(opened.metadata()["instructions"])
+    """Return the windows and the expected actions, float32 [s, n, a].
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            instructions = json.loads(opened.metadata()["instructions"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"cannot read {file}: {error}") from error
     cameras = {name.removeprefix("images."): tensors[name] for name in tensors if name.startswith("images.")}
     length = next(iter(cameras.values())).shape[1]
     windows = [

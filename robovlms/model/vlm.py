@@ -39,6 +39,7 @@ def build_vlm(
     vlm_config: VLMConfig,
     tokenizer_config: TokenizerConfig | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    seed: int = 0,
 ) -> Backbone:
     """Load a VLM with its tokenizer and image settings, or build a tiny random one.
 
@@ -46,6 +47,7 @@ def build_vlm(
         vlm_config: which VLM and where its weights come from.
         tokenizer_config: None takes the VLM's own tokenizer.
         precision: data type of the weights.
+        seed: of weights that are not pretrained.
 
     Raises:
         ConfigError: if the VLM is unknown or the values contradict each other.
@@ -53,7 +55,9 @@ def build_vlm(
     """
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     backbone = policy_class(vlm_config.name).backbone_class
-    return backbone.build(vlm_config, tokenizer_config or TokenizerConfig(), dtype, None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return backbone.build(vlm_config, tokenizer_config or TokenizerConfig(), dtype, None)
 
 
 def build_policy(

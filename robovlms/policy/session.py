@@ -21,6 +21,7 @@ from robovlms.actions.contract import PolicyContract
 from robovlms.errors import PolicyError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import load_policy
+from robovlms.model.device import resolve_device
 from robovlms.model.inference import ObservationEncoder
 from robovlms.types import Observation
 
@@ -78,15 +79,19 @@ class PolicySession:
         return self._queue.popleft()
 
 
-def load_session(checkpoint: Path, *, execute_steps: int | None = None) -> PolicySession:
+def load_session(checkpoint: str | Path, *, execute_steps: int | None = None, device: str = "cpu") -> PolicySession:
     """Open a session on a checkpoint folder, or on the newest checkpoint of a run folder.
 
     Args:
         checkpoint: the folder.
         execute_steps: as in `PolicySession`; None takes `evaluate.execute_steps` of the run's configuration.
+        device: where to compute; "auto" takes CUDA if there is one.
 
     Raises:
         CheckpointError: if the folder is incomplete or damaged.
+        ConfigError: if the device is not there.
     """
     model, contract, config = load_policy(checkpoint)
-    return PolicySession(model, contract, execute_steps=execute_steps or config.evaluate.execute_steps)
+    model.to(resolve_device(device, "device"))
+    steps = config.evaluate.execute_steps if execute_steps is None else execute_steps
+    return PolicySession(model, contract, execute_steps=steps)

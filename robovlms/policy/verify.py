@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from robovlms.errors import CheckpointError
-from robovlms.model.checkpoint import find_checkpoint, load_policy
+from robovlms.model.checkpoint import load_policy
 from robovlms.model.inference import ObservationEncoder
 from robovlms.model.parity import load_parity, predict_window
+from robovlms.run_folder import find_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +39,12 @@ def verify_checkpoint(checkpoint: Path, tolerance: float = 1e-4) -> ParityResult
     """
     folder = find_checkpoint(checkpoint)
     model, contract, _ = load_policy(folder)
-    file = folder / "parity.safetensors"
-    if not file.is_file():
-        raise CheckpointError(f"{file} is missing")
-    windows, expected = load_parity(file)
+    windows, expected = load_parity(folder / "parity.safetensors")
     encoder = ObservationEncoder(model, contract)
     actions = np.stack([predict_window(encoder, window) for window in windows])
     span = contract.action_space.high - contract.action_space.low
     difference = float((np.abs(actions - expected) / span).max())
-    if difference > tolerance:
+    if not difference <= tolerance:  # also when it is not a number
         raise CheckpointError(
             f"{folder} gives other actions here than where it was trained: they differ by {difference:.1e} of the "
             f"range, more than {tolerance:.1e}"

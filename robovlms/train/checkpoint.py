@@ -22,6 +22,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -32,14 +33,10 @@ from robovlms.actions.contract import PolicyContract
 from robovlms.config import RunConfig, dump_config
 from robovlms.errors import CheckpointError
 from robovlms.model.base import BaseRoboVLM
-from robovlms.model.checkpoint import STEP_PREFIX, checkpoints_of, load_weights, read_text
+from robovlms.model.checkpoint import load_weights, read_text
+from robovlms.run_folder import CHECKPOINTS, checkpoints_of
 
 _TEMPORARY = ".writing-"
-
-
-def checkpoint_path(run: Path, step: int) -> Path:
-    """Folder of the checkpoint after `step` optimiser steps."""
-    return run / "checkpoints" / f"{STEP_PREFIX}{step:06d}"
 
 
 def save_checkpoint(
@@ -64,6 +61,25 @@ def save_checkpoint(
     """
     temporary = folder.with_name(_TEMPORARY + folder.name)
     shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _write(temporary, model, contract, config, parity, optimizer, step)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _remove(folder)
+    temporary.rename(folder)
+    _flush(folder.parent)
+
+
+def _write(
+    temporary: Path,
+    model: BaseRoboVLM,
+    contract: PolicyContract,
+    config: RunConfig,
+    parity: Callable[[Path], None],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> None:
     (temporary / "training").mkdir(parents=True)
     save_model(model, str(temporary / "model.safetensors"))
     (temporary / "config.yaml").write_text(dump_config(config))
@@ -72,15 +88,22 @@ def save_checkpoint(
     model.backbone.save_assets(temporary / "vlm")
     _save_training_state(temporary / "training", model, optimizer, step)
     _flush(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    _flush(folder.parent)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
-    """Remove all but the `keep` newest checkpoints of a run."""
+    """Remove all but the `keep` newest checkpoints of a run, and what an interruption left half-written."""
     for folder in checkpoints_of(run)[:-keep]:
+        _remove(folder)
+    for folder in (run / CHECKPOINTS).glob(f"{_TEMPORARY}*"):
         shutil.rmtree(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Take the final name away first: a folder that has it is complete, whenever the power goes."""
+    if folder.exists():
+        doomed = folder.with_name(f"{_TEMPORARY}{folder.name}-old")
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def load_training_state(folder: Path, model: BaseRoboVLM, optimizer: torch.optim.Optimizer) -> int:
@@ -92,7 +115,7 @@ def load_training_state(folder: Path, model: BaseRoboVLM, optimizer: torch.optim
     load_weights(model, folder / "model.safetensors")
     training = folder / "training"
     moments = _read_tensors(training / "optimizer.safetensors")
-    state = json.loads(read_text(training / "state.json"))
+    state = _read_state(training / "state.json")
     for name, parameter in _trained(model).items():
         if name in state["without_gradient"]:
             continue
@@ -100,13 +123,11 @@ def load_training_state(folder: Path, model: BaseRoboVLM, optimizer: torch.optim
         missing = [key for key in keys.values() if key not in moments]
         if missing:
             raise CheckpointError(f"{training / 'optimizer.safetensors'}: missing {missing[0]!r}")
-        optimizer.state[parameter] = {key: moments.pop(full) for key, full in keys.items()}
-        for key in ("exp_avg", "exp_avg_sq"):
-            optimizer.state[parameter][key] = optimizer.state[parameter][key].to(parameter.device)
+        optimizer.state[parameter] = {key: moments.pop(full).to(parameter.device) for key, full in keys.items()}
     if moments:
         raise CheckpointError(f"{training / 'optimizer.safetensors'}: unknown {min(moments)!r}")
     torch.set_rng_state(_read_tensors(training / "random.safetensors")["torch"])
-    return int(state["step"])
+    return state["step"]
 
 
 def _save_training_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -119,6 +140,14 @@ def _save_training_state(folder: Path, model: nn.Module, optimizer: torch.optim.
     save_file({"torch": torch.get_rng_state()}, folder / "random.safetensors")
     without = [name for name, parameter in _trained(model).items() if not optimizer.state[parameter]]
     (folder / "state.json").write_text(json.dumps({"step": step, "without_gradient": without}))
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(read_text(file))
+        return {"step": int(state["step"]), "without_gradient": set(state["without_gradient"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
 
 
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -16,9 +16,10 @@ class MetricsLog:
     def __init__(self, file: Path, resume_step: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_metrics(file) if row["step"] <= resume_step] if resume_step else []
-        self._file = file.open("w")
-        for row in kept:
-            self.write(row)
+        temporary = file.with_suffix(".writing")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        temporary.rename(file)
+        self._file = file.open("a")
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row and hand it to the operating system."""

@@ -25,11 +25,12 @@ def build_optimizer(model: BaseRoboVLM, config: TrainConfig) -> torch.optim.Adam
     """
     undecayed = {id(p) for module in model.modules() if isinstance(module, _NORMS) for p in module.parameters()}
     in_backbone = {id(p) for p in model.backbone.parameters()}
-    backbone_lr = config.backbone_learning_rate or config.learning_rate
+    backbone_lr = config.learning_rate if config.backbone_learning_rate is None else config.backbone_learning_rate
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_decayed = parameter.ndim >= 2 and id(parameter) not in undecayed and name != "action_token"
+            is_matrix = parameter.ndim >= 2 and name.rpartition(".")[2].startswith("weight")
+            is_decayed = is_matrix and id(parameter) not in undecayed
             groups.setdefault((id(parameter) in in_backbone, is_decayed), []).append(parameter)
     if not groups:
         raise ConfigError("nothing to train: every parameter is frozen")

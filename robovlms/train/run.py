@@ -1,17 +1,28 @@
 """One training run, from a configuration to checkpoints."""
 
-import torch
-
 from robovlms.config import RunConfig
 from robovlms.data.datamodule import GRDataModule
 from robovlms.data.dataset import BaseTaskDataset, split_episodes
+from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.errors import ConfigError
 from robovlms.model.backbone.base import Backbone
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.vlm import build_vlm
 from robovlms.train.contract import build_contract
-from robovlms.train.trainer import BaseTrainer
+from robovlms.train.trainer import BaseTrainer, refuse_taken
+
+
+def open_dataset(config: RunConfig) -> EpisodeSource:
+    """Open the dataset of a run.
+
+    Raises:
+        ConfigError: if none is given.
+        DataError: if it is missing or damaged.
+    """
+    if config.data.path is None:
+        raise ConfigError("data.path is not set; give the dataset's folder with --set data.path=DIR")
+    return LeRobotSource(config.data.path)
 
 
 def build_data_module(config: RunConfig, backbone: Backbone) -> GRDataModule:
@@ -25,9 +36,7 @@ def build_data_module(config: RunConfig, backbone: Backbone) -> GRDataModule:
         ConfigError: if no dataset is given, or it lacks a camera.
         DataError: if the dataset is damaged or too small.
     """
-    if config.data.path is None:
-        raise ConfigError("data.path is not set; give the dataset's folder with --set data.path=DIR")
-    source, prompts = LeRobotSource(config.data.path), backbone.prompt_encoder(config.model.tokenizer)
+    source, prompts = open_dataset(config), backbone.prompt_encoder(config.model.tokenizer)
     contract = build_contract(config, source, prompts)
 
     def windows(episodes: list[int], random_shift_px: int) -> BaseTaskDataset:
@@ -60,7 +69,8 @@ def train_from_config(config: RunConfig, *, resume: bool = False, show_progress:
     Raises:
         RoboVLMsError: whatever is wrong with configuration, data or checkpoint, in one line.
     """
-    torch.manual_seed(config.train.seed)
-    backbone = build_vlm(config.model.vlm, config.model.tokenizer)
+    refuse_taken(config, resume)  # these two first: loading a large VLM takes minutes
+    open_dataset(config)
+    backbone = build_vlm(config.model.vlm, config.model.tokenizer, seed=config.train.seed)
     data_module = build_data_module(config, backbone)
     return BaseTrainer(config, show_progress=show_progress).fit(backbone, data_module, resume=resume)

@@ -17,15 +17,18 @@ from robovlms.actions.contract import PolicyContract
 from robovlms.config import RunConfig, dump_config, flatten, load_config
 from robovlms.data.batch import Batch
 from robovlms.data.datamodule import GRDataModule
+from robovlms.data.dataset import BaseTaskDataset
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.errors import ConfigError, DataError
 from robovlms.model.backbone.base import Backbone
 from robovlms.model.base import BaseRoboVLM
-from robovlms.model.checkpoint import checkpoints_of
+from robovlms.model.checkpoint import read_text
+from robovlms.model.device import resolve_bf16, resolve_device
 from robovlms.model.parity import ObservationWindow, save_parity
 from robovlms.model.vlm import build_policy
 from robovlms.progress import ProgressBar
-from robovlms.train.checkpoint import checkpoint_path, load_training_state, prune_checkpoints, save_checkpoint
+from robovlms.run_folder import METRICS, checkpoint_path, checkpoints_of
+from robovlms.train.checkpoint import load_training_state, prune_checkpoints, save_checkpoint
 from robovlms.train.contract import build_contract
 from robovlms.train.metrics import MetricsLog
 from robovlms.train.optimizer import build_optimizer, lr_scale, set_learning_rate
@@ -48,7 +51,7 @@ class BaseTrainer:
 
     def __init__(self, config: RunConfig, *, show_progress: bool = True) -> None:
         self.config, self.show_progress = config, show_progress
-        self.device = resolve_device(config.train.device)
+        self.device = resolve_device(config.train.device, "train.device")
         self.use_bf16 = resolve_bf16(config.train.precision, self.device)
 
     def fit(self, model: BaseRoboVLM | Backbone, data_module: GRDataModule, *, resume: bool = False) -> BaseRoboVLM:
@@ -63,36 +66,43 @@ class BaseTrainer:
             ConfigError: if `train.out` holds a run and `resume` is False, or holds another run.
             DataError: if the loss is not finite.
         """
-        source = data_module.train_dataset.source
-        policy = self._policy(model, source).to(self.device)
-        contract = build_contract(self.config, source, policy.prompt_encoder)
+        dataset = data_module.train_dataset
+        policy = self._policy(model, dataset.source).to(self.device)
+        contract = build_contract(self.config, dataset.source, policy.prompt_encoder)
+        check_dataset(dataset, contract)
         optimizer = build_optimizer(policy, self.config.train)
-        done = self._start(policy, optimizer, resume)
-        log = MetricsLog(self.config.train.out / "metrics.jsonl", done)
+        refuse_taken(self.config, resume)
+        done = self._start(policy, optimizer, contract)
+        self._parity_windows = parity_windows(dataset.source, contract)
+        log = MetricsLog(self.config.train.out / METRICS, done)
         with contextlib.closing(log):
             self._loop(policy, optimizer, contract, data_module, done, log)
         return policy.eval()
 
     def _policy(self, model: BaseRoboVLM | Backbone, source: EpisodeSource) -> BaseRoboVLM:
         if isinstance(model, BaseRoboVLM):
+            if model.config != self.config.model:
+                raise ConfigError("the policy was built with another configuration than the trainer's")
             return model
+        torch.manual_seed(self.config.train.seed)
         return build_policy(self.config.model, source.action_space, len(source.proprio_names), backbone=model)
 
-    def _start(self, policy: BaseRoboVLM, optimizer: torch.optim.Optimizer, resume: bool) -> int:
+    def _start(self, policy: BaseRoboVLM, optimizer: torch.optim.Optimizer, contract: PolicyContract) -> int:
         """Prepare the run folder; return the number of steps already done."""
         run = self.config.train.out
         found = checkpoints_of(run)
-        if found and not resume:
-            raise ConfigError(f"{run} already holds a run; continue it with --resume or choose another train.out")
-        run.mkdir(parents=True, exist_ok=True)
         if not found:
-            (run / "config.yaml").write_text(dump_config(self.config))
+            try:
+                run.mkdir(parents=True, exist_ok=True)
+                (run / "config.yaml").write_text(dump_config(self.config))
+            except OSError as error:
+                raise ConfigError(f"train.out {run} cannot be written: {error.strerror}") from error
             return 0
-        before, now = flatten(load_config(found[-1] / "config.yaml")), flatten(self.config)
-        differing = [key for key in now if before.get(key) != now[key] and not key.startswith(_FREE_ON_RESUME)]
-        if differing:
-            changes = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing)
-            raise ConfigError(f"{run} holds a run with another configuration: {changes}")
+        before = PolicyContract.from_json(read_text(found[-1] / "contract.json"))
+        if before != contract:
+            raise ConfigError(
+                f"{run} was trained on other data or with another prompt: " + "; ".join(before.differences(contract))
+            )
         return load_training_state(found[-1], policy, optimizer)
 
     def _loop(
@@ -120,7 +130,8 @@ class BaseTrainer:
                     log.write({"step": step, "val_loss": self._validate(policy, data_module)})
                     window.restart_clock()
                 if step % train.save_every == 0 or is_last:
-                    self._save(policy, optimizer, contract, data_module.train_dataset.source, step)
+                    window.check_finite(step)
+                    self._save(policy, optimizer, contract, step)
                     window.restart_clock()
                 bar.advance()
 
@@ -169,14 +180,14 @@ class BaseTrainer:
         policy: BaseRoboVLM,
         optimizer: torch.optim.Optimizer,
         contract: PolicyContract,
-        source: EpisodeSource,
         step: int,
     ) -> None:
         run = self.config.train.out
-        windows = parity_windows(source, contract)
 
         def write_parity(file: Path) -> None:
-            save_parity(file, policy.eval(), contract, windows)
+            # In full float32, so that other hardware comes to the same numbers.
+            with torch.backends.cudnn.flags(allow_tf32=False):
+                save_parity(file, policy.eval(), contract, self._parity_windows)
 
         save_checkpoint(checkpoint_path(run, step), policy, contract, self.config, write_parity, optimizer, step)
         prune_checkpoints(run, self.config.train.keep_checkpoints)
@@ -197,65 +208,101 @@ class _Window:
         if not self._rows:
             self._clock_s = time.perf_counter()
 
+    def check_finite(self, step: int) -> None:
+        """Stop before a checkpoint holds weights that are lost.
+
+        Raises:
+            DataError: if a loss or gradient since the last line is not finite.
+        """
+        if not self._rows:
+            return
+        for name in ("loss", "gradient_norm"):
+            if not torch.isfinite(torch.stack([row[name] for row in self._rows])).all():
+                raise DataError(
+                    f"{name} is not finite near step {step}; lower train.learning_rate, or check the dataset's actions "
+                    "and statistics with `robovlms info`"
+                )
+
     def summary(self, step: int) -> dict[str, float | int]:
+        """Means since the last call, which it forgets."""
+        self.check_finite(step)
         samples = sum(row["samples"] for row in self._rows)
         names = [name for name in self._rows[0] if name != "samples"]
         means = {name: torch.stack([row[name] for row in self._rows]).float().mean().item() for name in names}
-        if not np.isfinite(means["loss"]) or not np.isfinite(means["gradient_norm"]):
-            raise DataError(
-                f"the loss or its gradient is not finite near step {step}: {means}; lower train.learning_rate, "
-                "or check the dataset's actions and statistics with `robovlms info`"
-            )
         now_s = time.perf_counter()
         rate = samples / (now_s - self._clock_s)
         self._rows, self._clock_s = [], now_s
         return {"step": step, **means, "samples_per_s": rate}
 
 
-def parity_windows(source: EpisodeSource, contract: PolicyContract) -> list[ObservationWindow]:
-    """The beginning of the first and of the last episode, as raw observations, windows of equal length."""
-    cameras = tuple(camera.name for camera in contract.cameras)
-    episodes = sorted({0, len(source) - 1})
-    length = min(contract.window_size, *(int(source.lengths[episode]) for episode in episodes))
-    windows = []
-    for episode in episodes:
-        frames = np.arange(length)
-        steps = source.read(episode, frames, frames, cameras)
-        windows.append(
-            [
-                Observation(
-                    images={name: steps.images[name][t] for name in cameras},
-                    proprio=steps.proprio[t] if contract.proprio_names else None,
-                    instruction=source.instruction(episode),
-                    timestamp_s=0.0,
-                )
-                for t in range(length)
-            ]
-        )
-    return windows
-
-
-def resolve_device(name: str) -> torch.device:
-    """ "auto" is CUDA if there is one, else the CPU.
+def refuse_taken(config: RunConfig, resume: bool) -> None:
+    """Refuse to write into the folder of another run.
 
     Raises:
-        ConfigError: if the device is unknown or not there.
+        ConfigError: if `train.out` holds a run and `resume` is False, or the run's configuration differs.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"train.device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return device
+    run = config.train.out
+    found = checkpoints_of(run)
+    if not found:
+        return
+    if not resume:
+        raise ConfigError(f"{run} already holds a run; continue it with --resume or choose another train.out")
+    before, now = flatten(load_config(found[-1] / "config.yaml")), flatten(config)
+    differing = [key for key in now if before.get(key) != now[key] and not key.startswith(_FREE_ON_RESUME)]
+    if differing:
+        changes = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing)
+        raise ConfigError(f"{run} holds a run with another configuration: {changes}")
 
 
-def resolve_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16; "auto" only where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+def check_dataset(dataset: BaseTaskDataset, contract: PolicyContract) -> None:
+    """Refuse a data module that was not made for the configuration: the contract would say what is not so.
+
+    Raises:
+        ConfigError: names the differing values.
+    """
+    pairs = {
+        "window_size": (dataset.window_size, contract.window_size),
+        "fwd_pred_next_n": (dataset.fwd_pred_next_n, contract.fwd_pred_next_n),
+        "cameras": (dataset.cameras, tuple(camera.name for camera in contract.cameras)),
+        "prompt": (dataset.prompt_encoder.template, contract.prompt_template),
+        "proprioception": (dataset.proprio_normalizer is not None, bool(contract.proprio_names)),
+        "normalisation": (
+            [*dataset.action_codec.normalizer.offset, *dataset.action_codec.normalizer.scale],
+            [*contract.action_codec.normalizer.offset, *contract.action_codec.normalizer.scale],
+        ),
+    }
+    wrong = [f"{name} is {got!r}, expected {expected!r}" for name, (got, expected) in pairs.items() if got != expected]
+    if wrong:
+        raise ConfigError(f"the data module does not fit the configuration: {'; '.join(wrong)}")
+
+
+def parity_windows(source: EpisodeSource, contract: PolicyContract) -> list[ObservationWindow]:
+    """The beginning of the first and of the last episode that have every camera, windows of equal length.
+
+    Raises:
+        DataError: if no episode has every camera.
+    """
+    names, start = tuple(camera.name for camera in contract.cameras), np.zeros(1, np.int64)
+    complete = [
+        next((i for i in order if len(source.read(i, start, start, names).images) == len(names)), None)
+        for order in (range(len(source)), range(len(source) - 1, -1, -1))
+    ]
+    if None in complete:
+        raise DataError(f"no episode has every camera of {list(names)}; choose fewer in data.cameras")
+    episodes = sorted(set(complete))
+    length = min(contract.window_size, *(int(source.lengths[episode]) for episode in episodes))
+    return [_observations(source, episode, length, contract) for episode in episodes]
+
+
+def _observations(source: EpisodeSource, episode: int, length: int, contract: PolicyContract) -> ObservationWindow:
+    names, frames = tuple(camera.name for camera in contract.cameras), np.arange(length)
+    steps = source.read(episode, frames, frames, names)
+    return [
+        Observation(
+            images={name: steps.images[name][t] for name in names},
+            proprio=steps.proprio[t] if contract.proprio_names else None,
+            instruction=source.instruction(episode),
+            timestamp_s=0.0,
+        )
+        for t in range(length)
+    ]

@@ -9,13 +9,13 @@ masks = st.lists(st.booleans(), min_size=1, max_size=12)
 
 @given(masks, st.integers(1, 3), st.booleans())
 def test_attention_rules(prefix: list[bool], num_queries: int, is_prefix_lm: bool) -> None:
-    mask = torch.tensor([[True, *prefix, *([True] * num_queries)]])
+    mask = torch.tensor([[*prefix, *([True] * num_queries)]])
     allowed = attention_allowed(mask, num_queries, is_prefix_lm)[0]
     size = mask.shape[1]
     for query in range(size):
         for key in range(size):
             both_prefix = query < size - num_queries and key < size - num_queries
-            expected = bool(mask[0, key]) and (key <= query or (is_prefix_lm and both_prefix))
+            expected = key == query or (bool(mask[0, key]) and (key <= query or (is_prefix_lm and both_prefix)))
             assert bool(allowed[query, key]) == expected
     assert allowed.any(-1).all()
 

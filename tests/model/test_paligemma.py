@@ -83,6 +83,14 @@ def test_bad_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         build_vlm(VLMConfig(name="paligemma", pretrained=str(tmp_path / "nothing")))
     with pytest.raises(ConfigError, match="cannot change a pretrained VLM"):
         build_vlm(VLMConfig(name="paligemma", pretrained="x", overrides={"projection_dim": 8}))
+    with pytest.raises(ConfigError, match=r"did you mean 'model\.vlm\.overrides\.text_config\.hidden_size'"):
+        build_vlm(VLMConfig(name="paligemma", overrides={"text_config": {"hiden_size": 64}}))
+    with pytest.raises(ConfigError, match="did you mean 'model.vlm.overrides.text_config'"):
+        build_vlm(VLMConfig(name="paligemma", overrides={"text_conf": {}}))
+    with pytest.raises(ConfigError, match="expected keys with values, got 5"):
+        build_vlm(VLMConfig(name="paligemma", overrides={"text_config": 5}))
+    with pytest.raises(ConfigError, match="a random VLM reads bytes"):
+        build_vlm(VLMConfig(name="paligemma"), TokenizerConfig(pretrained="x"))
     with pytest.raises(ConfigError, match="no pretrained weights"):
         build_vlm(VLMConfig(name="tiny", pretrained="x"))
 

@@ -112,6 +112,8 @@ def test_bf16_is_close_to_fp32(vlm: str, history: str, head: str, inputs: Inputs
 @each_policy
 def test_actions_outside_the_mask_do_not_count(vlm: str, history: str, head: str, inputs: Inputs) -> None:
     policy = build(vlm, history, head, inputs)
+    inputs.action_mask = inputs.action_mask.clone()
+    inputs.action_mask[0, -1, 1] = False
     before = loss(policy, inputs)["total_loss"]
     inputs.actions[~inputs.action_mask] = float("nan")
     assert torch.equal(loss(policy, inputs)["total_loss"], before)
@@ -131,6 +133,36 @@ def test_encode_images_takes_every_documented_form(vlm: str) -> None:
 def test_training_without_actions_is_refused(inputs: Inputs) -> None:
     with pytest.raises(ConfigError, match="needs `actions`"):
         tiny_policy()(inputs.vision_x, inputs.lang_x, proprio=inputs.proprio)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_heads": 0}, "num_heads must be at least 1"),
+        ({"num_layers": 0}, "num_layers must be at least 1"),
+        ({"stem_widths": [0, 8]}, "stem_widths must be at least 1"),
+        ({"hidden_size": 30}, "must be a multiple of"),
+        ({"image_size": 40}, "multiple of 16"),
+    ],
+)
+def test_impossible_shapes_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_vlm(VLMConfig(overrides=values))
+
+
+def test_head_and_history_must_fit() -> None:
+    with pytest.raises(ConfigError, match="model.head is 'lstm', which needs past frames"):
+        tiny_policy(history="one_step", head="lstm")
+    with pytest.raises(ConfigError, match="unknown head 'lstn'; did you mean 'lstm'"):
+        tiny_policy(head="lstn")
+
+
+def test_the_seed_decides_random_weights_and_nothing_else() -> None:
+    before = torch.get_rng_state()
+    first, same, other = (build_vlm(VLMConfig(), seed=seed).word_embedding.weight for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_unknown_vlm_names_the_nearest() -> None:

@@ -19,15 +19,16 @@ SPACE = ActionSpace(
 )
 
 
-def test_groups_cover_every_trainable_parameter_once() -> None:
-    policy = build_policy(ModelConfig(vlm=VLMConfig(), freeze_vision=True), SPACE, 3)
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_groups_cover_every_trainable_parameter_once(is_frozen: bool) -> None:
+    policy = build_policy(ModelConfig(vlm=VLMConfig(), freeze_vision=is_frozen), SPACE, 3)
     optimizer = build_optimizer(policy, TrainConfig(backbone_learning_rate=1e-4, weight_decay=0.1))
     rows = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     assert len(rows) == sum(len(group["params"]) for group in optimizer.param_groups)
     for name, parameter in policy.named_parameters():
         assert (id(parameter) in rows) == parameter.requires_grad, name
         if parameter.requires_grad:
-            is_plain = parameter.ndim < 2 or "embedding" in name or name == "action_token"
+            is_plain = parameter.ndim < 2 or "embedding" in name or name.endswith(("action_token", "position"))
             assert rows[id(parameter)]["weight_decay"] == (0.0 if is_plain else 0.1), name
             assert rows[id(parameter)]["peak_lr"] == (1e-4 if name.startswith("backbone.") else 1e-3), name
 

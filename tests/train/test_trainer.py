@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -6,20 +7,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from robovlms.config import RunConfig, dump_config
+from robovlms.data.sources.base import Episode, Steps
+from robovlms.data.sources.lerobot import LeRobotSource
+from robovlms.data.sources.lerobot_writer import LeRobotWriter
 from robovlms.errors import CheckpointError, ConfigError, DataError
 from robovlms.model.base import BaseRoboVLM
-from robovlms.model.checkpoint import checkpoints_of, find_checkpoint, load_policy
-from robovlms.model.vlm import build_vlm
+from robovlms.model.checkpoint import load_policy
+from robovlms.model.vlm import build_policy, build_vlm
 from robovlms.policy.verify import verify_checkpoint
+from robovlms.run_folder import checkpoints_of, find_checkpoint
 from robovlms.train.metrics import read_metrics
 from robovlms.train.run import build_data_module, train_from_config
-from robovlms.train.trainer import BaseTrainer
+from robovlms.train.trainer import BaseTrainer, parity_windows
 
 Run = Callable[..., RunConfig]
 
@@ -113,6 +120,80 @@ def test_gradients_are_really_clipped(small_run: Run) -> None:
     assert clipped == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_resume_on_other_data_is_refused(small_run: Run, small_dataset: Path, tmp_path: Path) -> None:
+    train_from_config(small_run(), show_progress=False)
+    source, other = LeRobotSource(small_dataset), tmp_path / "other"
+    with LeRobotWriter(
+        other,
+        action_space=source.action_space,
+        cameras=source.cameras,
+        proprio_names=source.proprio_names,
+        fps=10.0,
+        robot_type="test",
+        provenance={},
+    ) as writer:
+        for index in range(4):
+            steps = np.arange(source.lengths[index])
+            read = source.read(index, steps, steps, ("static",))
+            writer.add_episode(Episode(task=source.task(index), instruction=source.instruction(index), steps=read))
+    with pytest.raises(ConfigError, match=r"trained on other data.*contract\.action_statistics\.count"):
+        train_from_config(small_run(**{"data.path": str(other)}), resume=True, show_progress=False)
+
+
+@pytest.mark.parametrize(
+    ("vlm", "overrides"),
+    [("tiny", {"image_size": 32, "hidden_size": 32}), ("paligemma", {"text_config": {"hidden_size": 64}})],
+)
+def test_a_random_vlm_of_any_shape_comes_back_from_its_checkpoint(small_run: Run, vlm: str, overrides: dict) -> None:
+    shape = overrides | ({"num_heads": 2} if vlm == "tiny" else {})
+    config = small_run(**{"model.vlm.name": vlm, "model.vlm.overrides": shape, "train.max_steps": 2})
+    trained = train_from_config(config, show_progress=False)
+    assert_equal(dict(trained.state_dict()), dict(load_policy(str(config.train.out))[0].state_dict()))
+    assert verify_checkpoint(config.train.out).max_difference == 0.0
+
+
+def test_only_folders_with_a_step_are_checkpoints_and_order_is_by_number(tmp_path: Path) -> None:
+    for name in ("step_999000", "step_1000000", "step_001300_backup", ".writing-step_2000000", "step_x"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert [folder.name for folder in checkpoints_of(tmp_path)] == ["step_999000", "step_1000000"]
+
+
+def test_parity_samples_are_of_episodes_with_every_camera(
+    small_dataset: Path, small_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_run()
+    train_from_config(config, show_progress=False)
+    contract, source = load_policy(config.train.out)[1], LeRobotSource(small_dataset)
+    read, complete = source.read, set()
+
+    def without_camera(episode: int, *arguments: Any) -> Steps:
+        steps = read(episode, *arguments)
+        return steps if episode in complete else dataclasses.replace(steps, images={})
+
+    monkeypatch.setattr(source, "read", without_camera)
+    for episodes in ([0, 4], [1, 2], [3]):
+        complete.clear()
+        complete.update(episodes)
+        windows = parity_windows(source, contract)
+        assert [window[0].instruction for window in windows] == [source.instruction(i) for i in episodes]
+    complete.clear()
+    with pytest.raises(DataError, match="no episode has every camera"):
+        parity_windows(source, contract)
+
+
+def test_a_policy_or_data_of_another_configuration_is_refused(small_run: Run) -> None:
+    config, other = small_run(), small_run(**{"model.latent": 2})
+    backbone = build_vlm(config.model.vlm)
+    data_module = build_data_module(config, backbone)
+    source = data_module.train_dataset.source
+    policy = build_policy(other.model, source.action_space, 2)
+    with pytest.raises(ConfigError, match="built with another configuration"):
+        BaseTrainer(config, show_progress=False).fit(policy, data_module)
+    longer = small_run(**{"model.fwd_pred_next_n": 5})
+    with pytest.raises(ConfigError, match="fwd_pred_next_n is 3, expected 5"):
+        BaseTrainer(longer, show_progress=False).fit(backbone, data_module)
+
+
 def test_a_finished_run_is_not_overwritten(small_run: Run) -> None:
     config = small_run()
     train_from_config(config, show_progress=False)
@@ -155,6 +236,17 @@ def test_damage_is_named(small_run: Run) -> None:
     (folder / "contract.json").write_text(json.dumps(contract))
     with pytest.raises(CheckpointError, match="gives other actions here"):
         verify_checkpoint(folder)
+    (folder / "contract.json").write_text(json.dumps({**contract, "prompt_template": "Please: {instruction}"}))
+    with pytest.raises(CheckpointError, match=r"prompt_template is 'Please: \{instruction\}', the model's is"):
+        load_policy(folder)
+    (folder / "contract.json").write_text(json.dumps(contract))
+    parity = folder / "parity.safetensors"
+    parity.write_bytes(parity.read_bytes()[:-50])
+    with pytest.raises(CheckpointError, match=r"cannot read .*parity\.safetensors"):
+        verify_checkpoint(folder)
+    (folder / "training" / "state.json").write_text('{"step": ')
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+        train_from_config(small_run(**{"train.max_steps": 6}), resume=True, show_progress=False)
     weights_file = folder / "model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"model\.safetensors does not fit the model"):
@@ -169,12 +261,13 @@ def test_damage_is_named(small_run: Run) -> None:
         find_checkpoint(config.train.out / "nowhere")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(small_run: Run) -> None:
-    config = small_run(**{"train.learning_rate": 1e30, "train.warmup_steps": 0, "train.gradient_clip_norm": None})
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(small_run: Run, log_every: int) -> None:
+    rates = {"train.learning_rate": 1e30, "train.warmup_steps": 0, "train.gradient_clip_norm": None}
+    config = small_run(**rates, **{"train.log_every": log_every, "train.save_every": 2})
     with pytest.raises(DataError, match="not finite near step"):
         train_from_config(config, show_progress=False)
-    for folder in checkpoints_of(config.train.out):
-        assert all(torch.isfinite(tensor).all() for tensor in load_file(folder / "model.safetensors").values())
+    assert not list((config.train.out / "checkpoints").glob("*"))
 
 
 def test_unusable_device_is_named(small_run: Run) -> None:

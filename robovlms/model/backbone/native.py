@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robovlms.config import TokenizerConfig, VLMConfig
 from robovlms.data.text import ByteTokenizer
-from robovlms.errors import CheckpointError, ConfigError
+from robovlms.errors import CheckpointError, ConfigError, unknown_name
 from robovlms.model.backbone.base import Backbone
 
 _IMAGES_FILE = "images.json"  # size and normalisation of the images, beside config.json and the tokenizer's files
@@ -56,8 +56,10 @@ class NativeBackbone(Backbone):
         cls, vlm: VLMConfig, tokenizer: TokenizerConfig, dtype: torch.dtype, assets: Path | None
     ) -> "NativeBackbone":
         if vlm.pretrained is None and assets is None:
+            if tokenizer.pretrained is not None:
+                raise ConfigError("model.tokenizer.pretrained needs model.vlm.pretrained: a random VLM reads bytes")
             return cls._build_random(vlm, dtype)
-        if vlm.overrides:
+        if vlm.overrides and vlm.pretrained is not None:
             raise ConfigError(
                 f"model.vlm.overrides {sorted(vlm.overrides)} cannot change a pretrained VLM; remove them"
             )
@@ -90,7 +92,9 @@ class NativeBackbone(Backbone):
             images = json.loads((Path(source) / _IMAGES_FILE).read_text())
             if images.pop("is_byte_tokenizer"):
                 return cls(model, ByteTokenizer(), images)
-        return cls(model, AutoTokenizer.from_pretrained(tokenizer.pretrained or source), images)
+        # A checkpoint brings its own tokenizer, wherever that one came from.
+        chosen = tokenizer.pretrained if with_weights and tokenizer.pretrained else source
+        return cls(model, AutoTokenizer.from_pretrained(chosen), images)
 
     def save_assets(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,3 +137,25 @@ class NativeBackbone(Backbone):
         positions = positions + self.position_offset
         out = self.text_tower(inputs_embeds=embeds, attention_mask=bias, position_ids=positions, use_cache=False)
         return out.last_hidden_state[:, -num_read:]
+
+
+def check_overrides(overrides: dict[str, Any], sections: dict[str, Any]) -> None:
+    """Check the keys of `model.vlm.overrides` against the configurations of a family.
+
+    Args:
+        overrides: section -> values.
+        sections: section -> a default configuration of transformers.
+
+    Raises:
+        ConfigError: names the nearest known key.
+    """
+    for section, values in overrides.items():
+        key = f"model.vlm.overrides.{section}"
+        if section not in sections:
+            raise ConfigError(unknown_name("key", key, [f"model.vlm.overrides.{name}" for name in sections]))
+        if not isinstance(values, dict):
+            raise ConfigError(f"{key}: expected keys with values, got {values!r}")
+        known = sections[section].to_dict()
+        for name in values:
+            if name not in known:
+                raise ConfigError(unknown_name("key", f"{key}.{name}", [f"{key}.{one}" for one in known]))

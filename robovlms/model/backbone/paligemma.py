@@ -5,7 +5,7 @@ Source: Beyer et al., "PaliGemma: A versatile 3B VLM for transfer", 2024, https:
 
 from typing import Any
 
-from robovlms.model.backbone.native import NativeBackbone
+from robovlms.model.backbone.native import NativeBackbone, check_overrides
 from robovlms.model.base import BaseRoboVLM
 
 
@@ -18,7 +18,7 @@ class PaliGemmaBackbone(NativeBackbone):
 
     @classmethod
     def tiny_config(cls, overrides: dict[str, Any]) -> Any:
-        from transformers import PaliGemmaConfig
+        from transformers import GemmaConfig, PaliGemmaConfig, SiglipVisionConfig
 
         text = dict(
             model_type="gemma", vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
@@ -28,10 +28,11 @@ class PaliGemmaBackbone(NativeBackbone):
             model_type="siglip_vision_model", hidden_size=24, intermediate_size=48, num_hidden_layers=2,
             num_attention_heads=4, image_size=28, patch_size=14, projection_dim=32, vision_use_head=False,
         )  # fmt: skip
-        text.update(overrides.pop("text_config", {}))
-        vision.update(overrides.pop("vision_config", {}), projection_dim=text["hidden_size"])
+        check_overrides(overrides, {"text_config": GemmaConfig(), "vision_config": SiglipVisionConfig()})
+        text.update(overrides.get("text_config", {}))
+        vision.update(overrides.get("vision_config", {}), projection_dim=text["hidden_size"])
         shared = dict(image_token_index=300, projection_dim=text["hidden_size"], hidden_size=text["hidden_size"])
-        return PaliGemmaConfig(text_config=text, vision_config=vision, **{**shared, **overrides})
+        return PaliGemmaConfig(text_config=text, vision_config=vision, **shared)
 
 
 class RoboPaligemma(BaseRoboVLM):

@@ -44,6 +44,11 @@ class TinyVLMConfig:
     mlp_ratio: int = 4
 
     def __post_init__(self) -> None:
+        for name in ("image_size", "hidden_size", "num_layers", "num_heads", "mlp_ratio"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"tiny VLM: {name} must be at least 1, got {getattr(self, name)}")
+        if min(self.stem_widths) < 1:
+            raise ConfigError(f"tiny VLM: stem_widths must be at least 1, got {list(self.stem_widths)}")
         if self.image_size % 16:
             raise ConfigError(f"tiny VLM: image_size must be a multiple of 16, got {self.image_size}")
         if self.hidden_size % (2 * self.num_heads):

@@ -8,6 +8,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +37,14 @@ class BasePolicyHead(nn.Module, ABC):
         gripper_loss_weight: weight of the gripper's loss in the total.
         huber_delta: error above which the arm loss grows linearly.
 
+    Attributes:
+        needs_history: whether the trunk makes sense only with past frames.
+
     Raises:
         ConfigError: if no dimension is left for the arm, or `down_sample` is unknown.
     """
+
+    needs_history: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -17,6 +17,8 @@ from robovlms.model.head.base import BasePolicyHead
 class LSTMDecoder(BasePolicyHead):
     """Past frames to future actions. Arguments as in `BasePolicyHead`."""
 
+    needs_history = True
+
     def _init_trunk(self, in_features: int, hidden_size: int) -> None:
         self.rnn = nn.LSTM(in_features, hidden_size, self.num_layers, batch_first=True)
 

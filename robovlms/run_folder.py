@@ -1,0 +1,50 @@
+"""Where a training run keeps its checkpoints. Needs no torch.
+
+::
+
+    runs/demo/train/
+    ├── config.yaml
+    ├── metrics.jsonl
+    └── checkpoints/
+        ├── step_000650/     a checkpoint, see `robovlms.train.checkpoint`
+        └── step_001300/
+"""
+
+import re
+from pathlib import Path
+
+from robovlms.errors import CheckpointError
+
+CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Folder of the checkpoint after `step` optimiser steps."""
+    return run / CHECKPOINTS / f"step_{step:06d}"
+
+
+def checkpoints_of(run: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first; folders of any other name are not looked at."""
+    found = {}
+    for folder in (run / CHECKPOINTS).glob("step_*"):
+        match = re.fullmatch(r"step_(\d+)", folder.name)
+        if match and folder.is_dir():
+            found[int(match[1])] = folder
+    return [found[step] for step in sorted(found)]
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint at `path`, or the newest one of the run at `path`.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if (path / "model.safetensors").is_file():
+        return path
+    found = checkpoints_of(path)
+    if not found:
+        reason = "holds no checkpoint" if path.is_dir() else "does not exist"
+        raise CheckpointError(
+            f"{path} {reason}; expected a checkpoint (a folder with model.safetensors) or a run (with checkpoints/)"
+        )
+    return found[-1]
