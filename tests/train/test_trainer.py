@@ -231,7 +231,8 @@ def test_damage_is_named(small_run: Run) -> None:
     config = small_run()
     train_from_config(config, show_progress=False)
     folder = find_checkpoint(config.train.out)
-    contract = json.loads((folder / "contract.json").read_text())
+    original = (folder / "contract.json").read_text()
+    contract = json.loads(original)
     contract["action_statistics"]["min"][0] -= 0.5
     (folder / "contract.json").write_text(json.dumps(contract))
     with pytest.raises(CheckpointError, match="gives other actions here"):
@@ -239,7 +240,7 @@ def test_damage_is_named(small_run: Run) -> None:
     (folder / "contract.json").write_text(json.dumps({**contract, "prompt_template": "Please: {instruction}"}))
     with pytest.raises(CheckpointError, match=r"prompt_template is 'Please: \{instruction\}', the model's is"):
         load_policy(folder)
-    (folder / "contract.json").write_text(json.dumps(contract))
+    (folder / "contract.json").write_text(original)
     parity = folder / "parity.safetensors"
     parity.write_bytes(parity.read_bytes()[:-50])
     with pytest.raises(CheckpointError, match=r"cannot read .*parity\.safetensors"):
