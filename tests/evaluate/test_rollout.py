@@ -192,7 +192,7 @@ def test_what_the_expert_recorded_leads_to_success_again(run: Path) -> None:
 def test_two_interruptions_lose_no_episode(tmp_path: Path) -> None:
     def record(seed: int) -> EpisodeRecord:
         return EpisodeRecord(
-            task="t", instruction="i", seed=seed, success=True, steps=1, actions_sha256="x", decision_ms=1.0
+            task="t", instruction="i", seed=seed, success=True, steps=1, actions_sha256="x", decision_ms=1.0, wall_s=1.0
         )
 
     with _RecordLog(tmp_path, {"env": "e"}) as log:
