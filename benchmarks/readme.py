@@ -11,9 +11,9 @@ from typing import Any
 
 import av
 import numpy as np
+from machine import describe
 from PIL import Image
 
-from benchmarks.machine import describe
 from robovlms.evaluate.report import percent
 from robovlms.evaluate.rollout import read_episodes
 from robovlms.evaluate.statistics import SuccessRate, success_rates

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import describe
 
-from benchmarks.machine import describe
 from robovlms.actions.contract import CameraSpec
 from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.config import RunConfig, load_config
@@ -131,6 +131,7 @@ def main() -> None:
     for name, value in result.items():
         print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
