@@ -6,8 +6,8 @@
     ├── config.yaml
     ├── metrics.jsonl
     └── checkpoints/
-        ├── step_000650/     a checkpoint, see `robovlms.train.checkpoint`
-        └── step_001300/
+        ├── step_000700/     a checkpoint, see `robovlms.train.checkpoint`
+        └── step_001400/
 """
 
 import re

@@ -37,9 +37,9 @@ class TinyVLMConfig:
     """
 
     image_size: int = 96
-    stem_widths: tuple[int, int] = (32, 64)
+    stem_widths: tuple[int, int] = (64, 128)
     hidden_size: int = 192
-    num_layers: int = 3
+    num_layers: int = 2
     num_heads: int = 6
     mlp_ratio: int = 4
 
