@@ -76,7 +76,7 @@ def write_picture(films: list[Path], path: Path) -> None:
             )
     length = max(len(clip) for clip in clips) + PAUSE_FRAMES
     rows = [np.concatenate([clip[min(i, len(clip) - 1)] for clip in clips], axis=1) for i in range(0, length, 2)]
-    pictures = [Image.fromarray(row).quantize(96, dither=Image.Dither.NONE) for row in rows]
+    pictures = [Image.fromarray(row).quantize(255, dither=Image.Dither.NONE) for row in rows]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=80, loop=0, optimize=True)
 
 
