@@ -32,8 +32,9 @@ def result_of(demo: Path) -> dict[str, Any]:
         for r in rates
     ]
     timings = json.loads((demo / "timings.json").read_text())
+    filmed = {line["task"]: line["success"] for line in episodes if line["seed"] == min(e["seed"] for e in episodes)}
     instructions = {line["task"]: line["instruction"] for line in episodes}
-    return {"rates": rows, "instructions": instructions, "seconds": timings, **describe(ROOT)}
+    return {"rates": rows, "instructions": instructions, "filmed": filmed, "seconds": timings, **describe(ROOT)}
 
 
 def table_of(result: dict[str, Any]) -> str:
@@ -52,6 +53,10 @@ def table_of(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
+            "",
+            "The picture shows the first episode of each task: "
+            + ", ".join(f"{task} {'solved' if ok else 'not solved'}" for task, ok in result["filmed"].items())
+            + ".",
             "",
             f"Measured on {result['date']} with `bash scripts/demo.sh` (seed 0) on {machine}, "
             f"PyTorch {result['torch']}; {seconds}. Intervals: Wilson.",
