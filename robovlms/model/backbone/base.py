@@ -1,6 +1,7 @@
 """What a vision-language model must offer to become a policy."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,27 +12,62 @@ from torch import Tensor, nn
 
 from robovlms.config import TokenizerConfig, VLMConfig
 from robovlms.data.text import PromptEncoder
+from robovlms.errors import DataError
+from robovlms.model.cache import KVCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """Image tokens that the decoder attends to from outside the sequence.
+
+    Attributes:
+        tokens: [f, m, e].
+        allowed: [f, s, m], True where a token of the sequence may look; a row without any True looks at nothing.
+    """
+
+    tokens: Float[Tensor, "f m e"]
+    allowed: Bool[Tensor, "f s m"]
 
 
 class Backbone(nn.Module, ABC):
     """A vision tower and a decoder that reads image, text and action tokens as one sequence.
 
+    A decoder that attends to images from outside the sequence sets `is_cross_attention`; then no image token stands in
+    the sequence, and `decode` gets them as `media`.
+
     Attributes:
         prompt_template: text around the instruction, with the field `{instruction}`.
         is_prefix_lm: whether image and text tokens attend to each other in both directions, or causally.
-        leading_ids: tokens that stand before the images.
+        is_cross_attention: whether images are attended to from outside the sequence.
+        can_cache: whether the decoder's past can be kept as keys and values per token, with any attention mask.
+        position_rows: 1, or 3 if a position is (time, height, width).
+        add_special_tokens: whether the tokenizer adds its own begin and end tokens to the prompt.
+        images_at: tokens of the prompt that stand before the images.
+        prompt_tail: tokens of the prompt that stand after the action queries.
+        image_start_ids, image_end_ids: tokens around each image.
         tokenizer: turns the prompt into ids.
         image_size: (height, width) that the vision tower takes, in pixels.
         image_mean, image_std: per-channel normalisation of pixels in [0, 1].
+        resample: filter of the resize.
+        max_positions: positions that the decoder can tell apart; None = any number.
     """
 
-    prompt_template: ClassVar[str]
-    is_prefix_lm: ClassVar[bool]
-    leading_ids: tuple[int, ...] = ()
+    prompt_template: str = "{instruction}"
+    is_prefix_lm: ClassVar[bool] = False
+    is_cross_attention: ClassVar[bool] = False
+    can_cache: bool = True
+    position_rows: int = 1
+    add_special_tokens: bool = False
+    images_at: int = 0
+    prompt_tail: int = 0
+    image_start_ids: tuple[int, ...] = ()
+    image_end_ids: tuple[int, ...] = ()
     tokenizer: Any
     image_size: tuple[int, int]
     image_mean: tuple[float, ...]
     image_std: tuple[float, ...]
+    resample: str = "bicubic"
+    max_positions: int | None = None
 
     @classmethod
     @abstractmethod
@@ -62,43 +98,92 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def text_tower(self) -> nn.Module:
-        """The decoder."""
+        """The decoder, without the vocabulary's output layer."""
+
+    @property
+    @abstractmethod
+    def decoder_layers(self) -> nn.ModuleList:
+        """The decoder's layers, first to last."""
 
     @property
     @abstractmethod
     def word_embedding(self) -> nn.Module:
         """Token ids [..., l] -> embeddings [..., l, d], scaled as the decoder wants them."""
 
+    @property
     @abstractmethod
-    def encode_images(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k d"]:
+    def output_embedding(self) -> nn.Module | None:
+        """The vocabulary's output layer, d -> vocabulary; None if it is the transposed `word_embedding`."""
+
+    @property
+    def embed_width(self) -> int:
+        """Width e of the embeddings that `decode` takes: d, or a multiple of it if image tokens feed deeper layers."""
+        return self.hidden_size
+
+    @abstractmethod
+    def encode_images(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k e"]:
         """Encode normalised pixels [f, 3, *image_size] into k image tokens per frame."""
 
     @abstractmethod
     def decode(
         self,
-        embeds: Float[Tensor, "f s d"],
-        allowed: Bool[Tensor, "f s s"],
-        positions: Int64[Tensor, "f s"],
-        num_read: int,
+        embeds: Float[Tensor, "f s e"],
+        allowed: Bool[Tensor, "f s S"],
+        positions: Int64[Tensor, "*rows f s"],
+        read: Int64[Tensor, "r"],
+        cache: KVCache | None = None,
+        media: Media | None = None,
     ) -> Float[Tensor, "f r d"]:
-        """Run the decoder and return the hidden states of the last `num_read` tokens.
+        """Run the decoder and return the hidden states, after its final norm, of the tokens at columns `read`.
 
         Args:
             embeds: token embeddings.
-            allowed: [f, query, key], True where a query may attend; every row has at least one True.
-            positions: position of each token, from 0, padding not counted.
-            num_read: how many trailing tokens are read.
+            allowed: [f, query, key], True where a query may attend; every query has at least one True. The keys are
+                the sequence's own tokens (S = s), or the slots of `cache`.
+            positions: of each token, from 0, padding not counted; [3, f, s] if `position_rows` is 3.
+            read: columns of the sequence to return.
+            cache: holds past keys and values and takes the new ones; the caller has aimed it.
+            media: images, if `is_cross_attention`.
         """
+
+    def logits(self, hidden: Float[Tensor, "*lead d"]) -> Float[Tensor, "*lead w"]:
+        """Scores of every word of the vocabulary."""
+        if self.output_embedding is not None:
+            return self.output_embedding(hidden)
+        return F.linear(hidden, self.word_embedding.weight)
+
+    def image_positions(self, num_tokens: int) -> tuple[Int64[Tensor, "k"], Int64[Tensor, "3 k"]] | None:
+        """Where the k tokens of an image stand; None = one after the other, as text does.
+
+        Returns:
+            How far each token moves the position on, and its (time, height, width) relative to the image's first one.
+        """
+        return None
 
     def prompt_encoder(self, tokenizer: TokenizerConfig) -> PromptEncoder:
         """Instruction -> token ids, in this backbone's prompt format."""
-        return PromptEncoder(self.tokenizer, self.prompt_template, tokenizer.max_text_len)
+        template = tokenizer.prompt_template or self.prompt_template
+        return PromptEncoder(self.tokenizer, template, tokenizer.max_text_len, self.add_special_tokens)
 
-    def preprocess(self, images: UInt8[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 H W"]:
-        """Resize (antialiased bicubic) to `image_size` and normalise, as the vision tower expects."""
+    def preprocess(self, images: UInt8[Tensor, "f 3 h w"] | Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 H W"]:
+        """Resize (antialiased) to `image_size` and normalise, as the vision tower expects.
+
+        The aspect ratio is not kept: every pixel that a camera sees is used. Floating-point images count as ready and
+        are taken as they are.
+
+        Raises:
+            DataError: if ready images are of another size.
+        """
+        if images.is_floating_point():
+            if tuple(images.shape[-2:]) != self.image_size:
+                raise DataError(
+                    f"floating-point images are taken as already normalised and must be {self.image_size} pixels, "
+                    f"got {tuple(images.shape[-2:])}; give uint8 images to have them resized"
+                )
+            return images
         x = images.float()
         if tuple(x.shape[-2:]) != self.image_size:
-            x = F.interpolate(x, self.image_size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
+            x = F.interpolate(x, self.image_size, mode=self.resample, antialias=True, align_corners=False).clamp(0, 255)
         mean = x.new_tensor(self.image_mean).view(3, 1, 1) * 255
         std = x.new_tensor(self.image_std).view(3, 1, 1) * 255
         return (x - mean) / std
