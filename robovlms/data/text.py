@@ -32,6 +32,10 @@ class ByteTokenizer:
         ids = [byte + 3 for byte in text.encode()]
         return {"input_ids": [self.bos_token_id, *ids] if add_special_tokens else ids}
 
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of token ids; bytes that are no UTF-8 become "\ufffd"."""
+        return bytes(i - 3 for i in ids if 3 <= i < self.vocab_size).decode(errors="replace")
+
 
 class PromptEncoder:
     """Puts an instruction into the prompt template and tokenises it.
@@ -40,12 +44,16 @@ class PromptEncoder:
         tokenizer: of the backbone.
         template: text with the field `{instruction}`.
         max_text_len: longest prompt in tokens.
+        add_special_tokens: whether the tokenizer adds its own begin and end tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: str, max_text_len: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template: str, max_text_len: int, add_special_tokens: bool = False
+    ) -> None:
         if "{instruction}" not in template:
             raise DataError(f"prompt template {template!r} lacks the field {{instruction}}")
         self.tokenizer, self.template, self.max_text_len = tokenizer, template, max_text_len
+        self.add_special_tokens = add_special_tokens
         self._known: dict[str, np.ndarray] = {}
 
     def encode(self, instruction: str) -> np.ndarray:
@@ -56,7 +64,8 @@ class PromptEncoder:
         """
         if instruction not in self._known:
             prompt = self.template.format(instruction=instruction)
-            ids = np.array(self.tokenizer(prompt, add_special_tokens=False)["input_ids"], np.int64)
+            encoded = self.tokenizer(prompt, add_special_tokens=self.add_special_tokens)
+            ids = np.array(encoded["input_ids"], np.int64)
             if len(ids) > self.max_text_len:
                 raise DataError(
                     f"the prompt {prompt!r} has {len(ids)} tokens, more than model.tokenizer.max_text_len = "
@@ -74,7 +83,7 @@ class PromptEncoder:
         else:
             vocabulary = getattr(self.tokenizer, "get_vocab", dict)()
             described = json.dumps([type(self.tokenizer).__name__, sorted(vocabulary.items())])
-        return hashlib.sha256(described.encode()).hexdigest()
+        return hashlib.sha256(f"{self.add_special_tokens} {described}".encode()).hexdigest()
 
 
 def pad_right(rows: Sequence[np.ndarray], pad_id: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -16,27 +16,34 @@ from robovlms.data.batch import Batch
 from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.model.backbone.base import Backbone
-from robovlms.model.head import HEADS
-from robovlms.model.history import attention_allowed, positions_of
+from robovlms.model.build_head import build_head
+from robovlms.model.history import HISTORIES, History, Stream
+from robovlms.model.history.frames import Frames, pack_left
+from robovlms.model.resampler import PerceiverResampler
+from robovlms.model.tuning import set_trainable
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyOutput:
-    """What a forward pass gives.
+    """What a forward pass gives; None where the mode or the head has none.
 
     Attributes:
-        loss: "loss_arm", "loss_gripper", "total_loss", scalars; None in inference.
-        action_predictions: [b, t, n, a], arm in [-1, 1], gripper as the probability of open; None in training.
+        loss: in training "loss_arm", "loss_gripper" and "total_loss", scalars, and what else the head reports.
+        action_predictions: in inference [b, t, n, a], arm in [-1, 1], gripper as the probability of open; t = 1, the
+            last step, for the history "video".
+        action_logits: in inference, of a discrete head: [b, t, n · a, vocabulary with action tokens], -inf for tokens
+            that are no action; argmax gives what `ActionTokenizer.decode_token_ids_to_actions` takes.
     """
 
     loss: dict[str, Tensor] | None = None
     action_predictions: Float[Tensor, "b t n a"] | None = None
+    action_logits: Float[Tensor, "b t m w"] | None = None
 
 
 class BaseRoboVLM(nn.Module):
     """A vision-language model turned into a robot policy.
 
-    The module is a pure function of tensors; what must be remembered between control steps lives in `PolicySession`.
+    The module is a pure function of tensors; what must be remembered between control steps lives in a `Stream`.
 
     Args:
         config: backbone, history and head.
@@ -44,6 +51,9 @@ class BaseRoboVLM(nn.Module):
         proprio_dim: p, numbers of proprioception; 0 if there is none.
         backbone: a loaded VLM; None builds `config.vlm`.
         assets: folder of backbone files in a checkpoint whose weights are loaded afterwards.
+
+    Attributes:
+        history: how time enters.
     """
 
     backbone_class: ClassVar[type[Backbone]]
@@ -62,6 +72,7 @@ class BaseRoboVLM(nn.Module):
         self.proprio_dim = proprio_dim if config.use_proprio else 0
         self.backbone = backbone if backbone is not None else self._init_backbone(assets)
         self._init_heads()
+        self.history: History = HISTORIES[config.history](self)
         self._trainable_params_setup()
 
     @classmethod
@@ -80,34 +91,30 @@ class BaseRoboVLM(nn.Module):
 
     def _init_heads(self) -> None:
         config, d = self.config, self.hidden_size
-        if config.head not in HEADS:
-            raise ConfigError("model.head: " + unknown_name("head", config.head, HEADS))
-        if config.history == "one_step" and HEADS[config.head].needs_history:
-            raise ConfigError(
-                f"model.history is 'one_step' but model.head is {config.head!r}, which needs past frames; "
-                "set head: fc or history: policy_head"
-            )
-        # Unlike each other from the start, and of unit norm on average.
-        self.action_token = nn.Parameter(torch.randn(config.latent, d) / math.sqrt(d))
+        if config.history not in HISTORIES:
+            raise ConfigError("model.history: " + unknown_name("history", config.history, HISTORIES))
+        self.act_head = build_head(config, self.action_space, self.backbone)
         self.proprio_projection = nn.Linear(self.proprio_dim, d) if self.proprio_dim else None
-        self.act_head = HEADS[config.head](
-            d,
-            config.head_hidden_size,
-            self.action_space.size,
-            latent=config.latent,
-            fwd_pred_next_n=config.fwd_pred_next_n,
-            window_size=config.window_size,
-            num_layers=config.head_num_layers,
-            gripper_dims=self.action_space.gripper_dims,
-            gripper_loss_weight=config.gripper_loss_weight,
-            huber_delta=config.huber_delta,
+        resampler = config.resampler
+        self.vision_resampler = (
+            PerceiverResampler(
+                self.backbone.embed_width,
+                depth=resampler.depth,
+                num_latents=resampler.num_latents,
+                num_heads=resampler.num_heads,
+                head_dim=resampler.head_dim,
+            )
+            if resampler.num_latents
+            else None
         )
+        is_prompted = self.act_head.is_discrete and config.original_layout
+        per_frame = 1 if self.act_head.is_discrete else self.act_head.num_queries
+        num_learned = 0 if is_prompted or config.token_source != "action" else per_frame
+        # Unlike each other from the start, and of unit norm on average.
+        self.action_token = nn.Parameter(torch.randn(num_learned, d) / math.sqrt(d), requires_grad=num_learned > 0)
 
     def _trainable_params_setup(self) -> None:
-        if self.config.freeze_backbone:
-            self.backbone.requires_grad_(False)
-        if self.config.freeze_vision:
-            self.vision_tower.requires_grad_(False)
+        set_trainable(self)
 
     @property
     def hidden_size(self) -> int:
@@ -139,23 +146,27 @@ class BaseRoboVLM(nn.Module):
         """Instruction -> token ids, in the backbone's prompt format."""
         return self.backbone.prompt_encoder(self.config.tokenizer)
 
-    def encode_images(self, images: Tensor | Sequence[Tensor]) -> Float[Tensor, "b t k d"]:
+    def encode_images(self, images: Tensor | Sequence[Tensor]) -> Float[Tensor, "b t k e"]:
         """Encode frames into image tokens.
 
         Args:
-            images: uint8 [b, t, 3, h, w] or [b, 3, h, w], or a list of b tensors [t, 3, h, w]; any frame size.
+            images: uint8 [b, t, 3, h, w] or [b, 3, h, w], or a list of b tensors [t, 3, h, w] or [3, h, w]; any frame
+                size. Floating-point images count as already resized and normalised.
 
         Returns:
-            [b, t, k, d]; t = 1 for 4-D input.
+            [b, t, k, e]; t = 1 for 4-D input. e is the decoder's width d, except for a VLM whose images feed several
+            layers, or stay outside of the sequence.
         """
         if not isinstance(images, Tensor):
             images = torch.stack(list(images))
         if images.ndim == 4:
             images = images.unsqueeze(1)
         tokens = self.backbone.encode_images(self.backbone.preprocess(images.flatten(0, 1)))
+        if self.vision_resampler is not None:
+            tokens = self.vision_resampler(tokens)
         return tokens.unflatten(0, images.shape[:2])
 
-    def features(
+    def encode(
         self,
         images: Tensor,
         image_mask: Bool[Tensor, "b t v"],
@@ -163,39 +174,30 @@ class BaseRoboVLM(nn.Module):
         text_mask: Bool[Tensor, "b l"],
         proprio: Float[Tensor, "b t p"],
         proprio_mask: Bool[Tensor, "b t"],
-    ) -> Float[Tensor, "b t latent d"]:
-        """Hidden states at the action queries of every frame; frames do not see each other. Shapes as in `Batch`."""
-        b, t, v = image_mask.shape
-        frames = self.encode_images(images.flatten(1, 2)).unflatten(1, (t, v))
-        k = frames.shape[3]
-        text = self.word_embedding(input_ids).unsqueeze(1).expand(-1, t, -1, -1)
-        text_seen = text_mask.unsqueeze(1).expand(-1, t, -1)
-        pieces = [frames.flatten(2, 3), text]
-        masks = [image_mask.repeat_interleave(k, dim=2), text_seen]
-        always = text_mask.new_ones(b, t, 1)
-        if self.backbone.leading_ids:
-            ids = torch.tensor(self.backbone.leading_ids, device=input_ids.device)
-            pieces.insert(0, self.word_embedding(ids).expand(b, t, -1, -1))
-            masks.insert(0, always.expand(-1, -1, len(ids)))
-        if self.proprio_projection is not None:
-            pieces.append(self.proprio_projection(proprio).unsqueeze(2))
-            masks.append(proprio_mask.unsqueeze(2))
-        pieces.append(self.action_token.expand(b, t, -1, -1))
-        masks.append(always.expand(-1, -1, self.config.latent))
-        return self._decode(torch.cat([x.to(frames.dtype) for x in pieces], 2), torch.cat(masks, 2))
+    ) -> Frames:
+        """Encode a window's images; shapes as in `Batch`, padding of the text on either side."""
+        tokens = self.encode_images(images.flatten(1, 2)).unflatten(1, image_mask.shape[1:])
+        input_ids, text_mask = pack_left(input_ids, text_mask)
+        return Frames(
+            tokens=tokens,
+            image_mask=image_mask,
+            input_ids=input_ids,
+            text_mask=text_mask,
+            proprio=proprio,
+            proprio_mask=proprio_mask,
+        )
 
-    def _decode(self, embeds: Float[Tensor, "b t s d"], mask: Bool[Tensor, "b t s"]) -> Float[Tensor, "b t latent d"]:
-        folded, latent = mask.flatten(0, 1), self.config.latent
-        allowed = attention_allowed(folded, latent, self.backbone.is_prefix_lm)
-        hidden = self.backbone.decode(embeds.flatten(0, 1), allowed, positions_of(folded), latent)
-        return hidden.unflatten(0, mask.shape[:2])
+    def stream(self, num_rows: int = 1) -> Stream:
+        """Run-time state for `num_rows` robots that share this policy."""
+        return self.history.stream(num_rows)
 
     def forward(
         self,
         vision_x: Tensor,
         lang_x: Int64[Tensor, "b l"],
-        attention_mask: Bool[Tensor, "b l"] | None = None,
+        attention_mask: Tensor | None = None,
         *,
+        vision_gripper: Tensor | None = None,
         image_mask: Bool[Tensor, "b t v"] | None = None,
         proprio: Float[Tensor, "b t p"] | None = None,
         proprio_mask: Bool[Tensor, "b t"] | None = None,
@@ -206,35 +208,66 @@ class BaseRoboVLM(nn.Module):
         """Predict the next n actions at every frame of the window.
 
         Args:
-            vision_x: uint8 frames, [b, t, v, 3, h, w] or, with one camera, [b, t, 3, h, w].
+            vision_x: uint8 frames, [b, t, v, 3, h, w] or, with one camera, [b, t, 3, h, w]; floating-point frames count
+                as already resized and normalised.
             lang_x: prompt ids.
-            attention_mask: True = a real token; None = all real.
+            attention_mask: True or 1 = a real token; None = all real.
+            vision_gripper: frames of a second camera, [b, t, 3, h, w]; it goes before `vision_x`, as in the original.
             image_mask: True = a real frame; None = all real. A window step without any real frame is padding.
             proprio: normalised proprioception; None only if the policy takes none.
             proprio_mask: True = a real measurement; None = all real.
             actions: targets; needed in training.
             action_mask: True = supervised; None = all.
             mode: "train" computes losses, "inference" predictions.
+
+        Raises:
+            ConfigError: if targets or proprioception are missing.
         """
         images = vision_x.unsqueeze(2) if vision_x.ndim == 5 else vision_x
+        if vision_gripper is not None:
+            images = torch.cat([vision_gripper.unsqueeze(2), images], dim=2)
         b, t, v = images.shape[:3]
-        if image_mask is None:
-            image_mask = torch.ones(b, t, v, dtype=torch.bool, device=images.device)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(lang_x, dtype=torch.bool)
+        everything = torch.ones(b, t, v, dtype=torch.bool, device=images.device)
+        text_mask = torch.ones_like(lang_x, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         if proprio is None:
-            proprio = torch.zeros(b, t, self.proprio_dim, device=images.device)
-        if proprio_mask is None:
-            proprio_mask = torch.ones(b, t, dtype=torch.bool, device=images.device)
-        features = self.features(images, image_mask, lang_x, attention_mask, proprio, proprio_mask).float()
-        step_mask = image_mask.any(2)
+            if self.proprio_dim:
+                raise ConfigError(f"the policy takes {self.proprio_dim} numbers of proprioception; give `proprio`")
+            proprio = torch.zeros(b, t, 0, device=images.device)
+        frames = self.encode(
+            images,
+            everything if image_mask is None else image_mask,
+            lang_x,
+            text_mask,
+            proprio,
+            everything[:, :, 0] if proprio_mask is None else proprio_mask,
+        )
         if mode == "inference":
-            return PolicyOutput(action_predictions=self.act_head.predict(features, step_mask))
+            return self.predict(*self.history.features(frames, *self._first_queries(frames)))
         if actions is None:
             raise ConfigError("forward in mode 'train' needs `actions`; use mode='inference' to predict")
         if action_mask is None:
             action_mask = torch.ones(actions.shape[:3], dtype=torch.bool, device=actions.device)
-        return PolicyOutput(loss=self.act_head.loss(features, actions, action_mask, step_mask))
+        return PolicyOutput(loss=self._loss(frames, actions, action_mask))
+
+    def _first_queries(self, frames: Frames) -> tuple[Tensor, bool]:
+        return self.history.first_queries(frames), self.act_head.is_discrete
+
+    def _loss(self, frames: Frames, actions: Tensor, action_mask: Tensor) -> dict[str, Tensor]:
+        queries = self.history.first_queries(frames)
+        if self.act_head.is_discrete:
+            known = self.act_head.encode(actions.where(action_mask.unsqueeze(-1), 0.0))[..., :-1]
+            queries = torch.cat([queries, self.act_head.embed_tokens(known)], dim=2)
+        features, step_mask = self.history.features(frames, queries, choose=False)
+        if not self.history.gives_every_step:
+            actions, action_mask = actions[:, -1:], action_mask[:, -1:]
+        return self.act_head.loss(features.float(), actions, action_mask, step_mask)
+
+    def predict(self, features: Float[Tensor, "b t q d"], step_mask: Bool[Tensor, "b t"]) -> PolicyOutput:
+        """Predictions from the features that a history or a stream gives."""
+        predictions = self.act_head.predict(features.float(), step_mask)
+        if not self.act_head.is_discrete:
+            return PolicyOutput(action_predictions=predictions)
+        return PolicyOutput(action_predictions=predictions, action_logits=self.act_head.action_logits(features.float()))
 
     def forward_batch(self, batch: Batch, mode: Literal["train", "inference"] = "train") -> PolicyOutput:
         """`forward` on a batch of the loader."""
@@ -249,3 +282,15 @@ class BaseRoboVLM(nn.Module):
             action_mask=batch.action_mask,
             mode=mode,
         )
+
+    def generate(self, prompt: str, image: Tensor | None = None, *, max_new_tokens: int = 32) -> str:
+        """Continue a text about an image with the VLM's own words, greedily.
+
+        Args:
+            prompt: the text as the VLM expects it; "<image>" marks the image's place, which is otherwise the VLM's own.
+            image: uint8 [3, h, w], or [h, w, 3] as NumPy array or Pillow image; None = text only.
+            max_new_tokens: longest answer.
+        """
+        from robovlms.model.generate import generate_text
+
+        return generate_text(self.backbone, prompt, image, max_new_tokens)

@@ -8,7 +8,6 @@ of the slots, because keys carry their position and the mask says who sees whom:
     frame t goes to                         ^ here, where frame 0 was
 """
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
@@ -50,6 +49,15 @@ class KVCache:
             self._positions = positions.new_zeros(self.num_rows, 1, self.num_slots, 1)
         return self._write(self._positions, positions[:, None, :, None])[:, 0, :, 0]
 
+    def move(self, num_slots: int, target: Int64[Tensor, "S"]) -> "KVCache":
+        """A larger cache that holds slot i of this one at `target[i]`."""
+        moved = KVCache(self.num_rows, num_slots)
+        for layer, buffers in self._layers.items():
+            moved._layers[layer] = tuple(_moved(buffer, num_slots, target) for buffer in buffers)
+        if self._positions is not None:
+            moved._positions = _moved(self._positions, num_slots, target)
+        return moved
+
     def _write(self, buffer: Tensor, new: Tensor) -> Tensor:
         assert self._slots is not None, "aim before the decoder is called"
         if self._rows is None:
@@ -59,6 +67,7 @@ class KVCache:
         return buffer[self._rows]
 
 
-def no_cache_slots(rows: int, length: int, device: torch.device) -> Int64[Tensor, "f s"]:
-    """Slots of a call without a cache: each token is its own."""
-    return torch.arange(length, device=device).expand(rows, -1)
+def _moved(buffer: Tensor, num_slots: int, target: Tensor) -> Tensor:
+    larger = buffer.new_zeros(*buffer.shape[:2], num_slots, buffer.shape[-1])
+    larger[:, :, target] = buffer
+    return larger

@@ -4,18 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from robovlms.actions.contract import PolicyContract
-from robovlms.data.text import PromptEncoder
+from robovlms.data.text import PromptEncoder, pad_right
 from robovlms.errors import PolicyError
 from robovlms.model.base import BaseRoboVLM
+from robovlms.model.history.frames import Frames
 from robovlms.types import Observation
 
 
 class ObservationEncoder:
-    """Turns observations into features of the policy, and features into actions, as the contract says.
+    """Turns observations into the policy's inputs, and its predictions into actions, as the contract says.
 
     Holds no run-time state.
 
@@ -30,28 +31,37 @@ class ObservationEncoder:
         self._codec, self._proprio = contract.action_codec, contract.proprio_normalizer
 
     @torch.inference_mode()
-    def features(self, observation: Observation) -> Float[Tensor, "1 1 latent d"]:
-        """Features of one frame.
+    def frames(self, observations: Sequence[Observation]) -> Frames:
+        """Encode one observation of each of several robots.
 
         Raises:
-            PolicyError: names what the observation lacks, the expected and the given value.
+            PolicyError: names what an observation lacks, the expected and the given value.
         """
-        device = self.model.device
-        images = torch.from_numpy(np.stack([self._image(observation, i) for i in range(len(self.contract.cameras))]))
-        images = images.permute(0, 3, 1, 2)[None, None].to(device)
-        ids = torch.from_numpy(self._prompts.encode(observation.instruction))[None].to(device)
-        proprio = torch.from_numpy(self._proprioception(observation))[None, None].to(device)
-        seen = torch.ones(images.shape[:3], dtype=torch.bool, device=device)
-        text = torch.ones_like(ids, dtype=torch.bool)
-        return self.model.features(images, seen, ids, text, proprio, seen[:, :, 0]).float()
+        device, cameras = self.model.device, range(len(self.contract.cameras))
+        images = np.stack([np.stack([self._image(one, i) for i in cameras]) for one in observations])
+        proprio = np.stack([self._proprioception(one) for one in observations])
+        ids, text_mask = pad_right([self._prompts.encode(one.instruction) for one in observations])
+        seen = torch.ones(*images.shape[:2], dtype=torch.bool, device=device).unsqueeze(1)
+        return self.model.encode(
+            torch.from_numpy(images).permute(0, 1, 4, 2, 3).unsqueeze(1).to(device),
+            seen,
+            torch.from_numpy(ids).to(device),
+            torch.from_numpy(text_mask).to(device),
+            torch.from_numpy(proprio).unsqueeze(1).to(device),
+            seen[:, :, 0],
+        )
 
     @torch.inference_mode()
-    def actions(self, features: Sequence[Float[Tensor, "1 1 latent d"]]) -> Float[np.ndarray, "n a"]:
-        """The next n physical actions, from the features of the frames up to now (at most the window's)."""
-        predicted = self.model.act_head.predict(torch.cat(list(features), dim=1))[0, -1]
+    def actions(self, features: Float[Tensor, "b t q d"], step_mask: Bool[Tensor, "b t"]) -> Float[np.ndarray, "b n a"]:
+        """The next n physical actions, from what a stream gives.
+
+        Raises:
+            PolicyError: if a prediction is not finite.
+        """
+        predicted = self.model.predict(features, step_mask).action_predictions[:, -1]
         if not torch.isfinite(predicted).all():
             raise PolicyError("the policy predicted a number that is not finite; refusing to act on it")
-        return self._codec.decode(predicted.cpu().numpy())
+        return self._codec.decode(predicted.float().cpu().numpy())
 
     def _image(self, observation: Observation, index: int) -> np.ndarray:
         camera = self.contract.cameras[index]

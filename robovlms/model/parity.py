@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -18,7 +19,11 @@ ObservationWindow = list[Observation]
 
 def predict_window(encoder: ObservationEncoder, window: ObservationWindow) -> np.ndarray:
     """The chunk, float32 [n, a] in physical units, after seeing the window's observations in order."""
-    return encoder.actions([encoder.features(observation) for observation in window])
+    stream = encoder.model.stream()
+    with torch.inference_mode():
+        for observation in window:
+            features = stream.step(encoder.frames([observation]), [0])
+    return encoder.actions(*features)[0]
 
 
 def save_parity(file: Path, model: BaseRoboVLM, contract: PolicyContract, windows: list[ObservationWindow]) -> None:

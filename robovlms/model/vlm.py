@@ -8,8 +8,12 @@ import torch
 from robovlms.actions.space import ActionSpace
 from robovlms.config import ModelConfig, TokenizerConfig, VLMConfig
 from robovlms.errors import ConfigError, unknown_name
+from robovlms.model.backbone.auto import AutoRoboVLM
 from robovlms.model.backbone.base import Backbone
+from robovlms.model.backbone.kosmos import RoboKosmos
+from robovlms.model.backbone.llava import RoboLLaVA
 from robovlms.model.backbone.paligemma import RoboPaligemma
+from robovlms.model.backbone.qwen import RoboQwen
 from robovlms.model.backbone.tiny import TinyBackbone
 from robovlms.model.base import BaseRoboVLM
 
@@ -21,7 +25,14 @@ class RoboTiny(BaseRoboVLM):
 
 
 # A new backbone is one file and one line here.
-POLICIES: dict[str, type[BaseRoboVLM]] = {"tiny": RoboTiny, "paligemma": RoboPaligemma}
+POLICIES: dict[str, type[BaseRoboVLM]] = {
+    "tiny": RoboTiny,
+    "auto": AutoRoboVLM,
+    "kosmos": RoboKosmos,
+    "llava": RoboLLaVA,
+    "paligemma": RoboPaligemma,
+    "qwen": RoboQwen,
+}
 
 
 def policy_class(name: str) -> type[BaseRoboVLM]:

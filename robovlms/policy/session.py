@@ -1,21 +1,23 @@
-"""PolicySession: the run-time state of one policy on one robot.
+"""The run-time state of a policy: of one robot, or of several that share the model.
 
 ::
 
-    observation ── features of the frame ──▶ history (the last t frames) ── head ──▶ chunk of n actions
+    observation ── encoded frame ──▶ stream (what the policy remembers) ── head ──▶ chunk of n actions
                                                                                         │ the first k are queued
     action ◀────────────────────────────────────────────────────────────────────────────┘
 
 A policy that looks at one frame is asked only when its queue is empty. A policy with memory sees every frame, because
-that is what it was trained on, and is asked for actions only when its queue is empty.
+that is what it was trained on, and is asked for actions only when its queue is empty. A new instruction begins a new
+history.
 """
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32
-from torch import Tensor
 
 from robovlms.actions.contract import PolicyContract
 from robovlms.errors import PolicyError
@@ -26,38 +28,96 @@ from robovlms.model.inference import ObservationEncoder
 from robovlms.types import Observation
 
 
-class PolicySession:
-    """Streams observations into actions.
+class SessionBatch:
+    """Streams the observations of several robots through one model; no robot's past touches another's.
 
     Args:
         model: the policy; put into evaluation mode.
         contract: what it was trained on.
+        num_robots: how many.
         execute_steps: k, actions executed of each chunk before the policy decides again, at most n.
 
     Raises:
         PolicyError: if `execute_steps` is not between 1 and n.
     """
 
-    def __init__(self, model: BaseRoboVLM, contract: PolicyContract, *, execute_steps: int = 1) -> None:
+    def __init__(
+        self, model: BaseRoboVLM, contract: PolicyContract, *, num_robots: int, execute_steps: int = 1
+    ) -> None:
         if not 1 <= execute_steps <= contract.fwd_pred_next_n:
             raise PolicyError(
                 f"execute_steps must lie between 1 and the chunk's {contract.fwd_pred_next_n} actions, "
                 f"got {execute_steps}"
             )
-        self.contract, self.execute_steps = contract, execute_steps
+        self.contract, self.num_robots, self.execute_steps = contract, num_robots, execute_steps
         self._encoder = ObservationEncoder(model.eval(), contract)
-        self._history: deque[Tensor] = deque(maxlen=contract.window_size)
-        self._queue: deque[np.ndarray] = deque()
+        self._stream = model.stream(num_robots)
+        self._queues: list[deque[np.ndarray]] = [deque() for _ in range(num_robots)]
+        self._instructions: list[str | None] = [None] * num_robots
+
+    def reset(self, robots: Sequence[int] | None = None) -> None:
+        """Forget the past of some robots, or of all; call at the beginning of every episode."""
+        robots = range(self.num_robots) if robots is None else robots
+        self._stream.reset(robots)
+        for robot in robots:
+            self._queues[robot].clear()
+            self._instructions[robot] = None
+
+    def needs_observation(self, robot: int) -> bool:
+        """Whether the next `act` of a robot looks; False lets a simulator skip rendering."""
+        return not self._queues[robot] or self.contract.window_size > 1
+
+    def act(self, observations: Mapping[int, Observation | None]) -> dict[int, Float32[np.ndarray, "a"]]:
+        """Return the next action of some robots in physical units.
+
+        Args:
+            observations: robot -> what it sees now; may be None only while the robot needs none.
+
+        Raises:
+            PolicyError: if an observation is needed and missing, or does not fit the contract.
+        """
+        looking = [robot for robot in observations if self.needs_observation(robot)]
+        seen = [observations[robot] for robot in looking]
+        if any(one is None for one in seen):
+            raise PolicyError("the policy needs an observation now; check `needs_observation` before leaving it out")
+        if looking:
+            self._look(looking, seen)
+        return {robot: self._queues[robot].popleft() for robot in observations}
+
+    @torch.inference_mode()
+    def _look(self, robots: Sequence[int], observations: Sequence[Observation]) -> None:
+        frames = self._encoder.frames(observations)
+        changed = [
+            robot
+            for robot, one in zip(robots, observations, strict=True)
+            if self._instructions[robot] not in (None, one.instruction)
+        ]
+        self.reset(changed)
+        for robot, one in zip(robots, observations, strict=True):
+            self._instructions[robot] = one.instruction
+        features, step_mask = self._stream.step(frames, robots)
+        asked = [i for i, robot in enumerate(robots) if not self._queues[robot]]
+        if asked:
+            chunks = self._encoder.actions(features[asked], step_mask[asked])
+            for i, chunk in zip(asked, chunks, strict=True):
+                self._queues[robots[i]].extend(chunk[: self.execute_steps])
+
+
+class PolicySession:
+    """Streams the observations of one robot into actions. Arguments as in `SessionBatch`."""
+
+    def __init__(self, model: BaseRoboVLM, contract: PolicyContract, *, execute_steps: int = 1) -> None:
+        self._robots = SessionBatch(model, contract, num_robots=1, execute_steps=execute_steps)
+        self.contract, self.execute_steps = contract, execute_steps
 
     def reset(self) -> None:
         """Forget everything; call at the beginning of every episode."""
-        self._history.clear()
-        self._queue.clear()
+        self._robots.reset()
 
     @property
     def needs_observation(self) -> bool:
         """Whether the next `act` looks; False lets a simulator skip rendering."""
-        return not self._queue or self.contract.window_size > 1
+        return self._robots.needs_observation(0)
 
     def act(self, observation: Observation | None = None) -> Float32[np.ndarray, "a"]:
         """Return the next action in physical units.
@@ -68,15 +128,7 @@ class PolicySession:
         Raises:
             PolicyError: if an observation is needed and missing, or does not fit the contract.
         """
-        if self.needs_observation:
-            if observation is None:
-                raise PolicyError(
-                    "the policy needs an observation now; check `needs_observation` before leaving it out"
-                )
-            self._history.append(self._encoder.features(observation))
-        if not self._queue:
-            self._queue.extend(self._encoder.actions(self._history)[: self.execute_steps])
-        return self._queue.popleft()
+        return self._robots.act({0: observation})[0]
 
 
 def load_session(checkpoint: str | Path, *, execute_steps: int | None = None, device: str = "cpu") -> PolicySession:

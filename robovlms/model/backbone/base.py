@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,8 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         prompt_template: text around the instruction, with the field `{instruction}`.
-        is_prefix_lm: whether image and text tokens attend to each other in both directions, or causally.
+        bidirectional: which tokens of a frame attend to each other in both directions: none; those of each image; all
+            images and the prompt tokens before them; or everything before the action queries (a prefix-LM).
         is_cross_attention: whether images are attended to from outside the sequence.
         can_cache: whether the decoder's past can be kept as keys and values per token, with any attention mask.
         position_rows: 1, or 3 if a position is (time, height, width).
@@ -53,7 +54,7 @@ class Backbone(nn.Module, ABC):
     """
 
     prompt_template: str = "{instruction}"
-    is_prefix_lm: ClassVar[bool] = False
+    bidirectional: Literal["none", "images", "lead_and_images", "prefix"] = "none"
     is_cross_attention: ClassVar[bool] = False
     can_cache: bool = True
     position_rows: int = 1
@@ -151,6 +152,10 @@ class Backbone(nn.Module, ABC):
         if self.output_embedding is not None:
             return self.output_embedding(hidden)
         return F.linear(hidden, self.word_embedding.weight)
+
+    @abstractmethod
+    def enable_gradient_checkpointing(self) -> None:
+        """From now on, compute activations of decoder and vision layers again in the backward pass."""
 
     def image_positions(self, num_tokens: int) -> tuple[Int64[Tensor, "k"], Int64[Tensor, "3 k"]] | None:
         """Where the k tokens of an image stand; None = one after the other, as text does.

@@ -1,55 +1,112 @@
 """One adapter for the vision-language models that transformers ships: image features and decoder, called apart.
 
-transformers is imported where it is used: the built-in tiny VLM must not pay for it.
+What differs between families is read from their classes and configurations: how images go in, whether a position has
+one number or three, whether image tokens see each other, which tokens stand around an image. A family with a file of
+its own adds a prompt format, a tiny configuration, and what cannot be read.
 """
 
+import inspect
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from robovlms.config import TokenizerConfig, VLMConfig
 from robovlms.data.text import ByteTokenizer
 from robovlms.errors import CheckpointError, ConfigError, unknown_name
-from robovlms.model.backbone.base import Backbone
+from robovlms.model.backbone.base import Backbone, Media
+from robovlms.model.backbone.native_decoder import run_decoder
+from robovlms.model.backbone.native_images import ImageInputs, image_settings
+from robovlms.model.backbone.prompt_layout import special_token_layout
+from robovlms.model.cache import KVCache
 
 _IMAGES_FILE = "images.json"  # size and normalisation of the images, beside config.json and the tokenizer's files
+_IMAGE_MARKS = (  # names that families give to the tokens around an image
+    ("vision_start_token_id", "vision_end_token_id"),
+    ("image_start_token_id", "image_end_token_id"),
+    ("boi_token_id", "eoi_token_id"),
+)
+_LAYER_LISTS = ("layers", "blocks", "h")
+# Shape of the random models that tests and first steps use.
+TINY_TEXT = dict(
+    vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=8, pad_token_id=0, bos_token_id=1, eos_token_id=2, max_position_embeddings=4096,
+)  # fmt: skip
+TINY_VISION = dict(
+    hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=28, patch_size=14
+)
 
 
 class NativeBackbone(Backbone):
-    """A transformers model without its vocabulary head.
-
-    The attention mask is always given in full: left to itself, a decoder may choose causal or bidirectional attention
-    depending on padding and attention kernel.
+    """An image-text-to-text model of transformers.
 
     Args:
-        model: headless image-text model, as `transformers.AutoModel` gives it.
+        model: as `transformers.AutoModelForImageTextToText` gives it.
         tokenizer: of the model.
-        images: image_size [h, w], image_mean and image_std of its image processor.
+        images: image_size [h, w], image_mean, image_std and resample.
 
     Attributes:
         position_offset: position of the first token.
+        tiny: model type -> arguments of the configuration of a small random model; the first one is the default.
     """
 
+    add_special_tokens = True
     position_offset: ClassVar[int] = 0
+    tiny: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __init__(self, model: nn.Module, tokenizer: Any, images: dict[str, Any]) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
-        self.image_size = tuple(images["image_size"])
+        self._inputs = ImageInputs(model)
+        self.image_size, self.resample = tuple(images["image_size"]), images["resample"]
         self.image_mean, self.image_std = tuple(images["image_mean"]), tuple(images["image_std"])
+        self.position_rows = 3 if hasattr(model.base_model, "get_rope_index") else 1
+        self.image_start_ids, self.image_end_ids = _image_marks(model)
+        if self.add_special_tokens:
+            self.images_at, self.prompt_tail = special_token_layout(tokenizer)
+        if "token_type_ids" in inspect.signature(model.base_model.forward).parameters and self.bidirectional == "none":
+            self.bidirectional = "images"
+        kinds = set(getattr(self.text_tower.config, "layer_types", None) or ())
+        self.can_cache = kinds <= {"full_attention", "sliding_attention"}
+        self.max_positions = getattr(self.text_tower.config, "max_position_embeddings", None)
+        vision = getattr(model.config, "vision_config", None)
+        self._num_deep = len(getattr(vision, "deepstack_visual_indexes", None) or ())
+
+    # ------------------------------------------------------------------------------------------------------ building
 
     @classmethod
     def tiny_config(cls, overrides: dict[str, Any]) -> Any:
         """Configuration of a small random model of this family, `transformers.PretrainedConfig`.
 
+        Args:
+            overrides: `model_type` chooses among the family; `text_config` and `vision_config` change their values.
+
         Raises:
-            ConfigError: if the family has none.
+            ConfigError: names the nearest known key.
         """
-        raise ConfigError(f"{cls.__name__} has no tiny configuration; set model.vlm.pretrained")
+        from transformers import AutoConfig
+
+        overrides = dict(overrides)
+        model_type = overrides.pop("model_type", next(iter(cls.tiny)))
+        if model_type not in cls.tiny:
+            raise ConfigError("model.vlm.overrides.model_type: " + unknown_name("model type", model_type, cls.tiny))
+        values = deepcopy(cls.tiny[model_type])
+        plain = AutoConfig.for_model(model_type, **deepcopy(values))
+        sections = {name: getattr(plain, name) for name in ("text_config", "vision_config")}
+        check_overrides(overrides, sections)
+        for section, changes in overrides.items():
+            values[section] |= changes
+        return AutoConfig.for_model(model_type, **cls.fit(values))
+
+    @classmethod
+    def fit(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Make the parts of a tiny configuration fit each other after overrides."""
+        return values
 
     @classmethod
     def build(
@@ -63,38 +120,40 @@ class NativeBackbone(Backbone):
             raise ConfigError(
                 f"model.vlm.overrides {sorted(vlm.overrides)} cannot change a pretrained VLM; remove them"
             )
+        source = str(assets or vlm.pretrained)
         try:
-            return cls._load(str(assets or vlm.pretrained), tokenizer, dtype, with_weights=assets is None)
+            return cls._load_assets(source, dtype) if assets else cls._load(source, vlm, tokenizer, dtype)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"cannot load the VLM from {str(assets or vlm.pretrained)!r}: {reason}") from error
+            raise CheckpointError(f"cannot load the VLM from {source!r}: {reason}") from error
 
     @classmethod
     def _build_random(cls, vlm: VLMConfig, dtype: torch.dtype) -> "NativeBackbone":
-        from transformers import AutoModel
-
-        model = AutoModel.from_config(cls.tiny_config(dict(vlm.overrides)), dtype=dtype)
-        size = model.config.vision_config.image_size
-        images = {"image_size": [size, size], "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-        return cls(model, ByteTokenizer(), images)
+        model = _from_config(cls.tiny_config(dict(vlm.overrides)), dtype)
+        return cls(model, ByteTokenizer(), image_settings(ImageInputs(model), model.config, None, vlm.image_size))
 
     @classmethod
-    def _load(cls, source: str, tokenizer: TokenizerConfig, dtype: torch.dtype, with_weights: bool) -> "NativeBackbone":
-        from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+    def _load(cls, source: str, vlm: VLMConfig, tokenizer: TokenizerConfig, dtype: torch.dtype) -> "NativeBackbone":
+        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-        if with_weights:
-            model = AutoModel.from_pretrained(source, dtype=dtype)
-            processor = AutoImageProcessor.from_pretrained(source)
-            size = [processor.size["height"], processor.size["width"]]
-            images = {"image_size": size, "image_mean": processor.image_mean, "image_std": processor.image_std}
-        else:
-            model = AutoModel.from_config(AutoConfig.from_pretrained(source), dtype=dtype)
-            images = json.loads((Path(source) / _IMAGES_FILE).read_text())
-            if images.pop("is_byte_tokenizer"):
-                return cls(model, ByteTokenizer(), images)
-        # A checkpoint brings its own tokenizer, wherever that one came from.
-        chosen = tokenizer.pretrained if with_weights and tokenizer.pretrained else source
-        return cls(model, AutoTokenizer.from_pretrained(chosen), images)
+        model, report = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        wrong = {kind: sorted(report[kind]) for kind in ("missing_keys", "mismatched_keys") if report.get(kind)}
+        if wrong:
+            raise CheckpointError(f"{source!r} lacks weights of {type(model).__name__}: {_shortened(wrong)}")
+        settings = image_settings(
+            ImageInputs(model), model.config, AutoImageProcessor.from_pretrained(source), vlm.image_size
+        )
+        return cls(model, AutoTokenizer.from_pretrained(tokenizer.pretrained or source), settings)
+
+    @classmethod
+    def _load_assets(cls, folder: str, dtype: torch.dtype) -> "NativeBackbone":
+        """Architecture, tokenizer and image settings of a checkpoint, wherever they once came from."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        model = _from_config(AutoConfig.from_pretrained(folder), dtype)
+        images = json.loads((Path(folder) / _IMAGES_FILE).read_text())
+        is_byte_tokenizer = images.pop("is_byte_tokenizer")
+        return cls(model, ByteTokenizer() if is_byte_tokenizer else AutoTokenizer.from_pretrained(folder), images)
 
     def save_assets(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,11 +162,18 @@ class NativeBackbone(Backbone):
         if not is_byte_tokenizer:
             self.tokenizer.save_pretrained(folder)
         images = {name: list(getattr(self, name)) for name in ("image_size", "image_mean", "image_std")}
-        (folder / _IMAGES_FILE).write_text(json.dumps({**images, "is_byte_tokenizer": is_byte_tokenizer}, indent=2))
+        images |= {"resample": self.resample, "is_byte_tokenizer": is_byte_tokenizer}
+        (folder / _IMAGES_FILE).write_text(json.dumps(images, indent=2))
+
+    # --------------------------------------------------------------------------------------------------------- parts
 
     @property
     def hidden_size(self) -> int:
         return self.model.config.get_text_config().hidden_size
+
+    @property
+    def embed_width(self) -> int:
+        return self.hidden_size * (1 + self._num_deep)
 
     @property
     def vision_tower(self) -> nn.Module:
@@ -115,28 +181,86 @@ class NativeBackbone(Backbone):
 
     @property
     def text_tower(self) -> nn.Module:
-        return self.model.get_decoder()
+        decoder = self.model.get_decoder()
+        while hasattr(decoder, "lm_head"):
+            decoder = decoder.model
+        return decoder
+
+    @property
+    def decoder_layers(self) -> nn.ModuleList:
+        decoder = getattr(self.text_tower, "decoder", self.text_tower)
+        return next(getattr(decoder, name) for name in _LAYER_LISTS if hasattr(decoder, name))
 
     @property
     def word_embedding(self) -> nn.Module:
         return self.model.get_input_embeddings()
 
-    def encode_images(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k d"]:
-        pixels = pixels.to(self.word_embedding.weight.dtype)
-        return self.model.get_image_features(pixel_values=pixels).pooler_output
+    @property
+    def output_embedding(self) -> nn.Module | None:
+        head = self.model.get_output_embeddings()
+        return None if head is None or head.weight is self.word_embedding.weight else head
+
+    def enable_gradient_checkpointing(self) -> None:
+        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    # ------------------------------------------------------------------------------------------------------- tensors
+
+    def image_positions(self, num_tokens: int) -> tuple[Int64[Tensor, "k"], Int64[Tensor, "3 k"]] | None:
+        """Tokens of a picture share their time and stand in a grid.
+
+        Source: Wang et al., "Qwen2-VL", 2024, https://arxiv.org/abs/2409.12191, section 2.1 (M-RoPE).
+        """
+        rows, columns = self._inputs.grid(*self.image_size) if self.position_rows == 3 else (0, 0)
+        if rows * columns != num_tokens:  # one number per position, or tokens that are no grid any more
+            return None
+        token = torch.arange(num_tokens)
+        advance = torch.zeros_like(token)
+        advance[-1] = max(rows, columns)
+        return advance, torch.stack([torch.zeros_like(token), token // columns, token % columns])
+
+    def encode_images(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k e"]:
+        output = self._inputs.features(**self._inputs(pixels.to(self.word_embedding.weight.dtype)))
+        features = output.pooler_output
+        tokens = torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
+        parts = [tokens.reshape(len(pixels), -1, tokens.shape[-1])]
+        parts += [deep.view_as(parts[0]) for deep in getattr(output, "deepstack_features", None) or ()]
+        return torch.cat(parts, dim=-1)
 
     def decode(
         self,
-        embeds: Float[Tensor, "f s d"],
-        allowed: Bool[Tensor, "f s s"],
-        positions: Int64[Tensor, "f s"],
-        num_read: int,
+        embeds: Float[Tensor, "f s e"],
+        allowed: Bool[Tensor, "f s S"],
+        positions: Int64[Tensor, "*rows f s"],
+        read: Int64[Tensor, "r"],
+        cache: KVCache | None = None,
+        media: Media | None = None,
     ) -> Float[Tensor, "f r d"]:
-        bias = torch.zeros(allowed.shape, dtype=embeds.dtype, device=embeds.device)
-        bias = bias.masked_fill(~allowed, torch.finfo(embeds.dtype).min).unsqueeze(1)
-        positions = positions + self.position_offset
-        out = self.text_tower(inputs_embeds=embeds, attention_mask=bias, position_ids=positions, use_cache=False)
-        return out.last_hidden_state[:, -num_read:]
+        extra: dict[str, Any] = {}
+        if self._num_deep:
+            embeds = F.pad(embeds, (0, self.embed_width - embeds.shape[-1]))
+            embeds, *deep = embeds.split(self.hidden_size, dim=-1)
+            everywhere = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+            extra = {"visual_pos_masks": everywhere, "deepstack_visual_embeds": [one.flatten(0, 1) for one in deep]}
+        return run_decoder(self.text_tower, embeds, allowed, positions + self.position_offset, read, cache, **extra)
+
+
+def _from_config(config: Any, dtype: torch.dtype) -> nn.Module:
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_config(config, dtype=dtype)
+
+
+def _image_marks(model: nn.Module) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    size = model.get_input_embeddings().weight.shape[0]
+    for names in _IMAGE_MARKS:
+        ids = [getattr(model.config, name, None) for name in names]
+        if all(isinstance(i, int) and 0 <= i < size for i in ids):
+            return (ids[0],), (ids[1],)
+    return (), ()
+
+
+def _shortened(wrong: dict[str, list[Any]]) -> str:
+    return "; ".join(f"{kind} {keys[:3]}{' …' if len(keys) > 3 else ''}" for kind, keys in wrong.items())
 
 
 def check_overrides(overrides: dict[str, Any], sections: dict[str, Any]) -> None:

@@ -29,7 +29,9 @@ def run_decoder(
         decoder: for example `LlamaModel`.
         extra: handed to the decoder as it is.
     """
-    masks = layer_masks(decoder.config, embeds.dtype, allowed, positions if positions.ndim == 2 else positions[0], cache)
+    masks = layer_masks(
+        decoder.config, embeds.dtype, allowed, positions if positions.ndim == 2 else positions[0], cache
+    )
     out = decoder(
         inputs_embeds=embeds,
         attention_mask=masks,

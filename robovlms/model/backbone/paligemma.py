@@ -1,11 +1,11 @@
-"""PaliGemma: SigLIP and Gemma. Images and prompt attend to each other in both directions.
+"""PaliGemma 1 and 2: SigLIP and Gemma. Images and prompt attend to each other in both directions.
 
 Source: Beyer et al., "PaliGemma: A versatile 3B VLM for transfer", 2024, https://arxiv.org/abs/2407.07726, section 3.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
-from robovlms.model.backbone.native import NativeBackbone, check_overrides
+from robovlms.model.backbone.native import TINY_TEXT, TINY_VISION, NativeBackbone
 from robovlms.model.base import BaseRoboVLM
 
 
@@ -13,29 +13,25 @@ class PaliGemmaBackbone(NativeBackbone):
     """`[images · <bos> · instruction · newline]`, as in its pretraining; positions count from 1."""
 
     prompt_template = "<bos>{instruction}\n"
-    is_prefix_lm = True
+    add_special_tokens = False
+    bidirectional = "prefix"
     position_offset = 1
+    tiny: ClassVar[dict[str, Any]] = {
+        "paligemma": dict(
+            text_config=dict(TINY_TEXT, model_type="gemma"),
+            vision_config=dict(TINY_VISION, model_type="siglip_vision_model", vision_use_head=False),
+            image_token_index=300,
+        )
+    }
 
     @classmethod
-    def tiny_config(cls, overrides: dict[str, Any]) -> Any:
-        from transformers import GemmaConfig, PaliGemmaConfig, SiglipVisionConfig
-
-        text = dict(
-            model_type="gemma", vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        )  # fmt: skip
-        vision = dict(
-            model_type="siglip_vision_model", hidden_size=24, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=4, image_size=28, patch_size=14, projection_dim=32, vision_use_head=False,
-        )  # fmt: skip
-        check_overrides(overrides, {"text_config": GemmaConfig(), "vision_config": SiglipVisionConfig()})
-        text.update(overrides.get("text_config", {}))
-        vision.update(overrides.get("vision_config", {}), projection_dim=text["hidden_size"])
-        shared = dict(image_token_index=300, projection_dim=text["hidden_size"], hidden_size=text["hidden_size"])
-        return PaliGemmaConfig(text_config=text, vision_config=vision, **shared)
+    def fit(cls, values: dict[str, Any]) -> dict[str, Any]:
+        width = values["text_config"]["hidden_size"]
+        values["vision_config"]["projection_dim"] = width
+        return {**values, "projection_dim": width, "hidden_size": width}
 
 
 class RoboPaligemma(BaseRoboVLM):
-    """A policy on PaliGemma (1 and 2)."""
+    """A policy on PaliGemma."""
 
     backbone_class = PaliGemmaBackbone

@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from robovlms.config import TokenizerConfig, VLMConfig
 from robovlms.data.text import ByteTokenizer
 from robovlms.errors import ConfigError
-from robovlms.model.backbone.base import Backbone
+from robovlms.model.backbone.base import Backbone, Media
+from robovlms.model.cache import KVCache
 from robovlms.typed_yaml import build, check_types
 
 _ROPE_BASE = 10_000.0  # Source: Su et al., "RoFormer", 2021, section 3.3
@@ -81,24 +83,34 @@ class TinyVisionTower(nn.Module):
 class TinyLayer(nn.Module):
     """Pre-norm attention and feed-forward, computed only for the tokens that are read."""
 
-    def __init__(self, config: TinyVLMConfig) -> None:
+    def __init__(self, config: TinyVLMConfig, index: int) -> None:
         super().__init__()
         d = config.hidden_size
-        self.num_heads = config.num_heads
+        self.num_heads, self.index = config.num_heads, index
         self.attention_norm, self.mlp_norm = nn.LayerNorm(d), nn.LayerNorm(d)
         self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.mlp = nn.Sequential(nn.Linear(d, config.mlp_ratio * d), nn.GELU(), nn.Linear(config.mlp_ratio * d, d))
 
-    def forward(self, x: Tensor, allowed: Tensor, rotation: tuple[Tensor, Tensor], num_read: int) -> Tensor:
-        """Map [f, s, d] to the last `num_read` tokens, [f, num_read, d]."""
-        y, read = self.attention_norm(x), x[:, -num_read:]
-        query = self._heads(self.query(y[:, -num_read:]))
+    def forward(
+        self,
+        x: Tensor,
+        allowed: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        read: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Map [f, s, d] to its columns `read`, or to all of them."""
+        y = self.attention_norm(x)
         key, value = (self._heads(z) for z in self.key_value(y).chunk(2, dim=-1))
-        cos, sin = rotation
-        query = rotate(query, cos[..., -num_read:, :], sin[..., -num_read:, :])
-        mixed = attention(query, rotate(key, cos, sin), value, allowed[:, :, -num_read:])
-        read = read + self.out(mixed.transpose(1, 2).flatten(2))
-        return read + self.mlp(self.mlp_norm(read))
+        key = rotate(key, *rotation)
+        if cache is not None:
+            key, value = cache.update(key, value, self.index)
+        if read is not None:
+            x, y, allowed = x.index_select(1, read), y.index_select(1, read), allowed.index_select(2, read)
+            rotation = tuple(part.index_select(2, read) for part in rotation)
+        query = rotate(self._heads(self.query(y)), *rotation)
+        x = x + self.out(attention(query, key, value, allowed).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.mlp_norm(x))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -140,16 +152,22 @@ class TinyDecoder(nn.Module):
         self.head_width = config.hidden_size // config.num_heads
         self.embedding = nn.Embedding(ByteTokenizer.vocab_size, config.hidden_size)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.layers = nn.ModuleList(TinyLayer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(TinyLayer(config, index) for index in range(config.num_layers))
         self.norm = nn.LayerNorm(config.hidden_size)
+        self.gradient_checkpointing = False
 
-    def forward(self, x: Tensor, allowed: Tensor, positions: Tensor, num_read: int) -> Tensor:
-        """Map embeddings [f, s, d] to the last `num_read` hidden states; the last layer computes no other."""
-        rotation = rotary(positions, self.head_width)
-        allowed = allowed.unsqueeze(1)
-        for layer in self.layers[:-1]:
-            x = layer(x, allowed, rotation, x.shape[1])
-        return self.norm(self.layers[-1](x, allowed, rotation, num_read))
+    def forward(
+        self, x: Tensor, allowed: Tensor, positions: Tensor, read: Tensor, cache: KVCache | None = None
+    ) -> Tensor:
+        """Map embeddings [f, s, d] to the hidden states of columns `read`; the last layer computes no other."""
+        rotation, allowed = rotary(positions, self.head_width), allowed.unsqueeze(1)
+        for layer in self.layers:
+            chosen = read if layer is self.layers[-1] else None
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(layer, x, allowed, rotation, chosen, cache, use_reentrant=False)
+            else:
+                x = layer(x, allowed, rotation, chosen, cache)
+        return self.norm(x)
 
 
 class TinyBackbone(Backbone):
@@ -159,9 +177,9 @@ class TinyBackbone(Backbone):
         config: its shape.
     """
 
-    prompt_template = "{instruction}"
-    is_prefix_lm = True
-    leading_ids = (ByteTokenizer.bos_token_id,)
+    bidirectional = "prefix"
+    add_special_tokens = True
+    images_at = 1  # after the tokenizer's begin token
     image_mean = image_std = (0.5, 0.5, 0.5)
 
     def __init__(self, config: TinyVLMConfig) -> None:
@@ -200,8 +218,19 @@ class TinyBackbone(Backbone):
         return self.decoder
 
     @property
+    def decoder_layers(self) -> nn.ModuleList:
+        return self.decoder.layers
+
+    @property
     def word_embedding(self) -> nn.Module:
         return self.decoder.embedding
+
+    @property
+    def output_embedding(self) -> None:
+        return None
+
+    def enable_gradient_checkpointing(self) -> None:
+        self.decoder.gradient_checkpointing = True
 
     def encode_images(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k d"]:
         return self.vision(pixels)
@@ -209,8 +238,10 @@ class TinyBackbone(Backbone):
     def decode(
         self,
         embeds: Float[Tensor, "f s d"],
-        allowed: Bool[Tensor, "f s s"],
-        positions: Int64[Tensor, "f s"],
-        num_read: int,
+        allowed: Bool[Tensor, "f s S"],
+        positions: Int64[Tensor, "*rows f s"],
+        read: Int64[Tensor, "r"],
+        cache: KVCache | None = None,
+        media: Media | None = None,
     ) -> Float[Tensor, "f r d"]:
-        return self.decoder(embeds, allowed, positions, num_read)
+        return self.decoder(embeds, allowed, positions, read, cache)

@@ -1,0 +1,78 @@
+"""From the configuration to an action head."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from robovlms.actions.space import ActionSpace
+from robovlms.actions.tokenizer import ActionTokenizer
+from robovlms.config import ModelConfig
+from robovlms.errors import ConfigError, unknown_name
+from robovlms.model.backbone.base import Backbone
+from robovlms.model.head import HEADS, BasePolicyHead
+
+
+@dataclass(frozen=True)
+class TextVocabulary:
+    """Action tokens that overwrite words of the VLM, as in the original.
+
+    Attributes:
+        backbone: owns embedding and output layer.
+        action_tokenizer: numbers <-> ids.
+    """
+
+    backbone: Backbone
+    action_tokenizer: ActionTokenizer
+
+    def embed(self, ids: Int64[Tensor, "*lead"]) -> Float[Tensor, "*lead d"]:
+        """Embeddings of ids."""
+        return self.backbone.word_embedding(ids)
+
+    def logits(self, hidden: Float[Tensor, "*lead d"]) -> Float[Tensor, "*lead w"]:
+        """Scores of the whole vocabulary."""
+        return self.backbone.logits(hidden)
+
+
+def build_head(config: ModelConfig, action_space: ActionSpace, backbone: Backbone) -> BasePolicyHead:
+    """Build the configured head.
+
+    Raises:
+        ConfigError: if the head is unknown, or contradicts the history or the token source.
+    """
+    if config.head not in HEADS:
+        raise ConfigError("model.head: " + unknown_name("head", config.head, HEADS))
+    head = HEADS[config.head]
+    if config.history in ("one_step", "video") and head.needs_history:
+        raise ConfigError(
+            f"model.history is {config.history!r} but model.head is {config.head!r}, which needs the features of past "
+            "frames; set head: fc or history: policy_head"
+        )
+    if config.token_source != "action" and (head.is_discrete or head.has_parallel_queries):
+        raise ConfigError(
+            f"model.head {config.head!r} reads its own action queries, but model.token_source is "
+            f"{config.token_source!r}; set token_source: action"
+        )
+    options = {}
+    if head.is_discrete:
+        options["n_bin"] = config.num_bins
+        if config.original_layout:
+            tokenizer = ActionTokenizer(backbone.tokenizer, bins=config.num_bins, layout="original")
+            options["vocabulary"] = TextVocabulary(backbone, tokenizer)
+    elif not head.has_parallel_queries:
+        options["decoder"] = config.decoder
+    if config.head == "gpt":
+        options["num_heads"] = config.head_num_heads
+    return head(
+        backbone.hidden_size,
+        config.head_hidden_size,
+        action_space.size,
+        latent=config.latent,
+        fwd_pred_next_n=config.fwd_pred_next_n,
+        window_size=config.window_size,
+        num_layers=config.head_num_layers,
+        gripper_dims=action_space.gripper_dims,
+        gripper_loss_weight=config.gripper_loss_weight,
+        huber_delta=config.huber_delta,
+        **options,
+    )
