@@ -1,35 +1,38 @@
-"""An action head: a trunk over the frames' features, then two small networks that give a chunk of actions.
+"""What every action head is: a loss and a prediction on the features of a window's frames.
 
 ::
 
-    features [b, t, k, d] ── pool ── [b, t, latent·d] ── trunk ── [b, t, h] ─┬─ tanh MLP ─ arm     [b, t, n, arm]
-                                                                             └─ MLP ────── gripper [b, t, n, g] (logits)
+                              ┌─ fc, lstm, gpt    a trunk over the frames, then regression or flow matching
+    features [b, t, k, d] ────┼─ l1_chunk         one token per chunk step, no trunk
+                              └─ discrete         one token per number, a class per bin
+                                        │
+                                        └──▶ loss(…) -> dict of scalars     predict(…) -> chunk [b, t, n, a]
+
+A head holds weights and nothing else: what must be remembered between control steps is given to it as features.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robovlms.errors import ConfigError
-from robovlms.model.head.mlp import MLPSigmoidHead, MLPTanhHead
-from robovlms.model.losses import masked_bce, masked_huber
+from robovlms.model.head.original import constructor_keywords, load_original
+from robovlms.model.head.pooling import adaptive_max_pool
 
 
 class BasePolicyHead(nn.Module, ABC):
-    """Regression of the arm, logits of the gripper.
+    """Settings that all heads share, and the two functions that a policy calls.
 
     Args:
-        in_features: d, width of one action token.
-        hidden_size: width of the trunk per latent token.
+        in_features: d, width of one token.
+        hidden_size: width of the head's own layers.
         action_dim: a, numbers per action.
         down_sample: "none" takes exactly `latent` tokens per frame; "pooling" max-pools any number of tokens to
             `latent`.
-        latent: tokens per frame that the trunk sees.
+        latent: tokens per frame that a trunk sees.
         fwd_pred_next_n: n, actions per chunk.
         window_size: t, frames that a trunk with memory sees at most, the current one included.
         num_layers: layers of a trunk with memory.
@@ -38,13 +41,18 @@ class BasePolicyHead(nn.Module, ABC):
         huber_delta: error above which the arm loss grows linearly.
 
     Attributes:
-        needs_history: whether the trunk makes sense only with past frames.
+        needs_history: whether the head makes sense only with past frames.
+        is_discrete: whether the head predicts a class per number, one after the other.
+        has_parallel_queries: whether the queries of a frame see each other in both directions.
+        arm_dims, gripper_dims: indices of the two kinds of dimensions, each a tuple of ints.
 
     Raises:
         ConfigError: if no dimension is left for the arm, or `down_sample` is unknown.
     """
 
     needs_history: ClassVar[bool] = False
+    is_discrete: ClassVar[bool] = False
+    has_parallel_queries: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -68,81 +76,83 @@ class BasePolicyHead(nn.Module, ABC):
             raise ConfigError(f"head: gripper dimensions {list(gripper)} do not fit an action of {action_dim} numbers")
         if down_sample not in ("none", "pooling"):
             raise ConfigError(f"head: down_sample must be none or pooling, got {down_sample!r}")
+        self.in_features, self.hidden_size, self.action_dim = in_features, hidden_size, action_dim
         self.arm_dims, self.gripper_dims = arm, gripper
         self.down_sample, self.latent, self.fwd_pred_next_n = down_sample, latent, fwd_pred_next_n
         self.window_size, self.num_layers = window_size, num_layers
         self.gripper_loss_weight, self.huber_delta = gripper_loss_weight, huber_delta
-        self._init_trunk(in_features * latent, hidden_size * latent)
-        self.actions = MLPTanhHead(hidden_size * latent, fwd_pred_next_n * len(arm))
-        self.gripper = MLPSigmoidHead(hidden_size * latent, fwd_pred_next_n * len(gripper)) if gripper else None
 
-    @abstractmethod
-    def _init_trunk(self, in_features: int, hidden_size: int) -> None:
-        """Create the trunk's modules."""
-
-    @abstractmethod
-    def trunk(self, x: Float[Tensor, "b t i"], step_mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, "b t h"]:
-        """Mix the frames of a window; `step_mask` is False at window steps before the episode."""
-
-    def forward(
-        self, features: Float[Tensor, "b t k d"], step_mask: Bool[Tensor, "b t"] | None = None
-    ) -> tuple[Float[Tensor, "b t n arm"], Float[Tensor, "b t n g"]]:
-        """Predict a chunk at every window step.
+    @classmethod
+    def from_original(cls, state_dict: Mapping[str, Tensor], **kwargs: Any) -> "BasePolicyHead":
+        """Build a head with weights of the original RoboVLMs.
 
         Args:
-            features: [b, t, k, d], k action tokens per frame.
-            step_mask: [b, t], False at window steps before the episode (on the left); None = all real.
+            state_dict: the head's weights, or a whole checkpoint's; keys may begin with "module.", "model." and
+                "act_head.".
+            kwargs: constructor keywords, under the names of the original's `act_head` settings. Those that say
+                nothing about the head here are ignored, see `constructor_keywords`.
 
-        Returns:
-            arm [b, t, n, arm] in [-1, 1], gripper logits [b, t, n, g].
+        Raises:
+            CheckpointError: names the first key that is missing, unknown or of another shape.
         """
-        hidden = self.trunk(self._pool(features), step_mask)
-        arm = self.actions(hidden).unflatten(-1, (self.fwd_pred_next_n, -1))
-        if self.gripper is None:
-            return arm, arm[..., :0]
-        return arm, self.gripper(hidden).unflatten(-1, (self.fwd_pred_next_n, -1))
+        head = cls(**constructor_keywords(kwargs))
+        load_original(head, state_dict)
+        return head
 
-    def _pool(self, features: Tensor) -> Tensor:
-        if self.down_sample == "pooling":
-            tokens = features.flatten(0, 1).transpose(1, 2)
-            pooled = F.adaptive_max_pool1d(tokens, self.latent).transpose(1, 2)
-            features = pooled.unflatten(0, features.shape[:2])
-        return features.flatten(2)
+    @property
+    def num_queries(self) -> int:
+        """Action-query tokens per frame whose hidden states the head reads."""
+        return self.latent
 
+    @property
+    def num_learned_queries(self) -> int:
+        """How many of them are learned vectors, rather than tokens chosen before."""
+        return self.num_queries
+
+    @abstractmethod
     def loss(
         self,
         features: Float[Tensor, "b t k d"],
         actions: Float[Tensor, "b t n a"],
         action_mask: Bool[Tensor, "b t n"],
         step_mask: Bool[Tensor, "b t"] | None = None,
+        token_mask: Bool[Tensor, "b t k"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Masked Huber loss of the arm plus weighted masked cross-entropy of the gripper.
+        """Losses of a batch.
 
         Args:
-            features: [b, t, k, d].
-            actions: targets [b, t, n, a]; arm normalised, gripper 1 = open.
+            features: [b, t, k, d], k tokens per frame.
+            actions: targets [b, t, n, a]; arm normalised to [-1, 1], gripper 1 = open.
             action_mask: [b, t, n], True = supervised.
-            step_mask: as in `forward`.
+            step_mask: [b, t], False at window steps before the episode (on the left); None = all real.
+            token_mask: [b, t, k], False at padding tokens, which "pooling" leaves out; None = all real.
 
         Returns:
-            loss_arm, loss_gripper (0 without a gripper) and total_loss.
+            At least loss_arm, loss_gripper (0 without a gripper) and total_loss; all 0 where nothing is supervised.
         """
-        arm, gripper = self(features, step_mask)
-        loss_arm = masked_huber(arm, actions[..., self.arm_dims], action_mask, self.huber_delta)
-        loss_gripper = (
-            masked_bce(gripper, actions[..., self.gripper_dims], action_mask)
-            if self.gripper
-            else loss_arm.new_zeros(())
-        )
+
+    @abstractmethod
+    def predict(
+        self,
+        features: Float[Tensor, "b t k d"],
+        step_mask: Bool[Tensor, "b t"] | None = None,
+        token_mask: Bool[Tensor, "b t k"] | None = None,
+    ) -> Float[Tensor, "b t n a"]:
+        """Chunk at every window step: arm in [-1, 1], gripper as the probability of open. Arguments as in `loss`."""
+
+    def _pool(
+        self, features: Float[Tensor, "*lead k d"], token_mask: Bool[Tensor, "*lead k"] | None
+    ) -> Float[Tensor, "*lead latent d"]:
+        if self.down_sample == "none":
+            return features
+        return adaptive_max_pool(features, token_mask, self.latent)
+
+    def _join(self, arm: Float[Tensor, "*lead arm"], gripper: Float[Tensor, "*lead g"]) -> Float[Tensor, "*lead a"]:
+        chunk = arm.new_empty(*arm.shape[:-1], self.action_dim)
+        chunk[..., self.arm_dims] = arm
+        chunk[..., self.gripper_dims] = gripper
+        return chunk
+
+    def _total(self, loss_arm: Tensor, loss_gripper: Tensor) -> dict[str, Tensor]:
         total = loss_arm + self.gripper_loss_weight * loss_gripper
         return {"loss_arm": loss_arm, "loss_gripper": loss_gripper, "total_loss": total}
-
-    def predict(
-        self, features: Float[Tensor, "b t k d"], step_mask: Bool[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b t n a"]:
-        """Chunk at every window step: arm in [-1, 1], gripper as the probability of open."""
-        arm, gripper = self(features, step_mask)
-        chunk = arm.new_empty(*arm.shape[:-1], len(self.arm_dims) + len(self.gripper_dims))
-        chunk[..., self.arm_dims] = arm
-        chunk[..., self.gripper_dims] = torch.sigmoid(gripper)
-        return chunk
