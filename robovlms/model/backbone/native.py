@@ -96,6 +96,7 @@ class NativeBackbone(Backbone):
         if model_type not in cls.tiny:
             raise ConfigError("model.vlm.overrides.model_type: " + unknown_name("model type", model_type, cls.tiny))
         values = deepcopy(cls.tiny[model_type])
+        model_type = values.pop("model_type", model_type)
         plain = AutoConfig.for_model(model_type, **deepcopy(values))
         sections = {name: getattr(plain, name) for name in ("text_config", "vision_config")}
         check_overrides(overrides, sections)
@@ -223,7 +224,7 @@ class NativeBackbone(Backbone):
         features = output.pooler_output
         tokens = torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
         parts = [tokens.reshape(len(pixels), -1, tokens.shape[-1])]
-        parts += [deep.view_as(parts[0]) for deep in getattr(output, "deepstack_features", None) or ()]
+        parts += [torch.cat(list(deep)).view_as(parts[0]) for deep in getattr(output, "deepstack_features", None) or ()]
         return torch.cat(parts, dim=-1)
 
     def decode(

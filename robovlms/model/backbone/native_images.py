@@ -37,7 +37,6 @@ class ImageInputs:
         )
         tower = model.get_encoder(modality="image")
         self._is_any_size = "image_sizes" in inspect.signature(inspect.unwrap(tower.forward)).parameters
-        self._has_tiles = getattr(model.config, "image_grid_pinpoints", None) is not None
 
     @property
     def is_patchified(self) -> bool:
@@ -65,9 +64,9 @@ class ImageInputs:
         if self.is_patchified:
             return self._patches(pixels)
         arguments = {"pixel_values": pixels}
-        if self._has_tiles or "pixel_attention_mask" in self._takes:  # [f, pictures, 3, h, w], one picture each
+        if "pixel_attention_mask" in self._takes:  # [f, pictures, 3, h, w], one picture each
             arguments["pixel_values"] = pixels.unsqueeze(1)
-        if self._has_tiles or self._is_any_size:
+        if self._is_any_size:
             arguments["image_sizes"] = torch.tensor([[height, width]] * count, device=pixels.device)
         return arguments
 
@@ -130,6 +129,11 @@ def _vision_config(config: Any) -> Any:
 
 
 def _feature_function(model: nn.Module) -> Callable[..., Any]:
+    if getattr(model.config, "image_grid_pinpoints", None) is not None:
+        # The whole picture alone, without its tiles, as LLaVA-1.5 encodes it.
+        from transformers import LlavaModel
+
+        return LlavaModel.get_image_features.__get__(model.base_model)
     for owner in (getattr(model, "base_model", None), model):
         if owner is not None and hasattr(owner, "get_image_features"):
             return owner.get_image_features

@@ -21,7 +21,13 @@ class PaliGemmaBackbone(NativeBackbone):
             text_config=dict(TINY_TEXT, model_type="gemma"),
             vision_config=dict(TINY_VISION, model_type="siglip_vision_model", vision_use_head=False),
             image_token_index=300,
-        )
+        ),
+        "paligemma2": dict(
+            model_type="paligemma",
+            text_config=dict(TINY_TEXT, model_type="gemma2", sliding_window=16, query_pre_attn_scalar=8),
+            vision_config=dict(TINY_VISION, model_type="siglip_vision_model", vision_use_head=False),
+            image_token_index=300,
+        ),
     }
 
     @classmethod
