@@ -157,6 +157,10 @@ class Backbone(nn.Module, ABC):
     def enable_gradient_checkpointing(self) -> None:
         """From now on, compute activations of decoder and vision layers again in the backward pass."""
 
+    def unused_parameters(self) -> set[nn.Parameter]:
+        """Parameters that neither `encode_images` nor `decode` depends on; they are never trained."""
+        return set()
+
     def image_positions(self, num_tokens: int) -> tuple[Int64[Tensor, "k"], Int64[Tensor, "3 k"]] | None:
         """Where the k tokens of an image stand; None = one after the other, as text does.
 

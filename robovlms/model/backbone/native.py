@@ -22,6 +22,7 @@ from robovlms.errors import CheckpointError, ConfigError, unknown_name
 from robovlms.model.backbone.base import Backbone, Media
 from robovlms.model.backbone.native_decoder import run_decoder
 from robovlms.model.backbone.native_images import ImageInputs, image_settings
+from robovlms.model.backbone.native_unused import unused_parameters
 from robovlms.model.backbone.prompt_layout import special_token_layout
 from robovlms.model.cache import KVCache
 
@@ -203,6 +204,9 @@ class NativeBackbone(Backbone):
 
     def enable_gradient_checkpointing(self) -> None:
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def unused_parameters(self) -> set[nn.Parameter]:
+        return unused_parameters(self.model, self.vision_tower)
 
     # ------------------------------------------------------------------------------------------------------- tensors
 
