@@ -127,7 +127,10 @@ def test_a_picture_without_tiles_is_encoded_as_llava_does(family: str) -> None:
 
 
 PROCESSORS = {
-    "llava": (transformers.CLIPImageProcessorPil, dict(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})),
+    "llava": (
+        transformers.CLIPImageProcessorPil,
+        dict(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+    ),
     "paligemma": (transformers.SiglipImageProcessorPil, dict(size={"height": 28, "width": 28})),
     "qwen2_vl": (
         transformers.Qwen2VLImageProcessorPil,

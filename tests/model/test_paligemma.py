@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModel, PaliGemmaForConditionalGeneration, PreTrainedTokenizerFast, SiglipImageProcessor
+from transformers import PaliGemmaForConditionalGeneration, PreTrainedTokenizerFast, SiglipImageProcessor
 
 from robovlms.config import TokenizerConfig, VLMConfig
 from robovlms.errors import CheckpointError, ConfigError
 from robovlms.model.backbone.paligemma import PaliGemmaBackbone
-from robovlms.model.history import attention_allowed, positions_of
+from robovlms.model.history.sequence import Kind, attention_allowed, join, piece, positions_of
 from robovlms.model.vlm import build_vlm
 
 NUM_SUFFIX = 3
@@ -19,7 +19,7 @@ NUM_SUFFIX = 3
 def test_decoder_equals_transformers_prefix_lm() -> None:
     torch.manual_seed(0)
     backbone = build_vlm(VLMConfig(name="paligemma")).eval()
-    model, image_id = backbone.model, backbone.model.config.image_token_id
+    model, image_id = backbone.model.base_model, backbone.model.config.image_token_id
     pixels = torch.randn(2, 3, 28, 28)
     text = torch.randint(3, 250, (2, 8))
     ids = torch.cat([torch.full((2, 4), image_id), text], dim=1)
@@ -33,9 +33,12 @@ def test_decoder_equals_transformers_prefix_lm() -> None:
             use_cache=False,
         ).last_hidden_state
         embeds = torch.cat([backbone.encode_images(pixels), backbone.word_embedding(text)], dim=1)
-        mask = torch.ones(2, 12, dtype=torch.bool)
-        allowed = attention_allowed(mask, NUM_SUFFIX, backbone.is_prefix_lm)
-        ours = backbone.decode(embeds, allowed, positions_of(mask), num_read=12)
+        real, cut = torch.ones(2, 12, dtype=torch.bool), 12 - NUM_SUFFIX
+        stretch = join(
+            piece(embeds[:, :cut], real[:, :cut], Kind.TEXT, block=1), piece(embeds[:, cut:], real[:, cut:], Kind.QUERY)
+        )
+        allowed = attention_allowed(stretch.layout, stretch.keys(), window=1)
+        ours = backbone.decode(embeds, allowed, positions_of(stretch, 1), torch.arange(12))
     torch.testing.assert_close(ours, native, atol=2e-5, rtol=0)
 
 
@@ -59,7 +62,7 @@ def _released_layout(folder: Path) -> PaliGemmaForConditionalGeneration:
 def test_from_pretrained_and_back_from_a_checkpoint(tmp_path: Path) -> None:
     original = _released_layout(tmp_path / "hub")
     backbone = build_vlm(VLMConfig(name="paligemma", pretrained=str(tmp_path / "hub")))
-    for name, tensor in original.model.state_dict().items():
+    for name, tensor in original.state_dict().items():
         assert torch.equal(backbone.model.state_dict()[name], tensor), name
     assert backbone.image_size == (28, 28)
     assert backbone.tokenizer("<bos>open the drawer\n")["input_ids"] == [2, 5, 6, 7, 4]
@@ -93,8 +96,3 @@ def test_bad_sources_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         build_vlm(VLMConfig(name="paligemma"), TokenizerConfig(pretrained="x"))
     with pytest.raises(ConfigError, match="no pretrained weights"):
         build_vlm(VLMConfig(name="tiny", pretrained="x"))
-
-
-def test_headless_model_is_the_one_transformers_maps() -> None:
-    backbone = build_vlm(VLMConfig(name="paligemma"))
-    assert type(backbone.model) is AutoModel._model_mapping[type(backbone.model.config)]

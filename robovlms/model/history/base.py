@@ -16,13 +16,22 @@ Features = tuple[Float[Tensor, "b t q d"], Bool[Tensor, "b t"]]
 class Stream(ABC):
     """The past of several rows (robots), one new frame at a time. All run-time state of a policy is in here."""
 
-    @abstractmethod
+    @torch.inference_mode()
     def reset(self, rows: Sequence[int]) -> None:
         """Forget the past of some rows."""
+        self._reset(rows)
 
-    @abstractmethod
     def step(self, frames: Frames, rows: Sequence[int]) -> Features:
         """Take the next frame of some rows, a window of 1; return the features that the head needs to act now."""
+        with torch.inference_mode():
+            features, step_mask = self._step(frames, rows)
+        return features.clone(), step_mask.clone()
+
+    @abstractmethod
+    def _reset(self, rows: Sequence[int]) -> None: ...
+
+    @abstractmethod
+    def _step(self, frames: Frames, rows: Sequence[int]) -> Features: ...
 
 
 class History(ABC):

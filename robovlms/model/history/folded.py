@@ -51,10 +51,10 @@ class FoldedStream(Stream):
     def __init__(self, history: PolicyHeadHistory, num_rows: int) -> None:
         self._history, self._memory = history, HeadMemory(history.policy, num_rows)
 
-    def reset(self, rows: Sequence[int]) -> None:
+    def _reset(self, rows: Sequence[int]) -> None:
         self._memory.reset(rows)
 
-    def step(self, frames: Frames, rows: Sequence[int]) -> Features:
+    def _step(self, frames: Frames, rows: Sequence[int]) -> Features:
         choose = self._history.policy.act_head.is_discrete
         features, _ = self._history.features(frames, self._history.first_queries(frames), choose)
         return self._memory.append(rows, features)

@@ -124,7 +124,7 @@ class FrameBuilder:
     def _prompt(self, frames: Frames) -> tuple[Stretch, Stretch, Stretch]:
         """The prompt's lead, body and tail, [b, *]."""
         backbone, ids, mask = self._policy.backbone, frames.input_ids, frames.text_mask
-        at, num_tail = backbone.images_at, backbone.prompt_tail
+        at, num_tail = self._marks_of_prompt()
         columns = torch.arange(ids.shape[1], device=ids.device)
         ends = mask.sum(1, keepdim=True) - num_tail
         tail_columns = (ends + columns[:num_tail]).clamp_min(0)
@@ -137,6 +137,18 @@ class FrameBuilder:
             self._text(ids[:, at:], in_body, block),
             self._text(ids.gather(1, tail_columns), mask.gather(1, tail_columns), 0),
         )
+
+    def _marks_of_prompt(self) -> tuple[int, int]:
+        """Tokens of the prompt before the images, and after the queries.
+
+        The original puts the images behind the first token if the tokenizer knows a begin mark, and the queries before
+        the last token if it knows an end mark, whether or not the prompt has them.
+        """
+        policy, tokenizer = self._policy, self._policy.backbone.tokenizer
+        if not policy.config.original_layout:
+            return policy.backbone.images_at, policy.backbone.prompt_tail
+        has_end = getattr(tokenizer, "eos_token_id", None) is not None
+        return int(getattr(tokenizer, "bos_token_id", None) is not None), int(has_end or policy.act_head.is_discrete)
 
     def _text(self, ids: Tensor, mask: Tensor, block: int) -> Stretch:
         return piece(self._policy.backbone.word_embedding(ids), mask, Kind.TEXT, block=block)

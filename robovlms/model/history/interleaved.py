@@ -79,13 +79,13 @@ class InterleavedStream(Stream):
         limited = history.policy.backbone.max_positions is not None
         self._past: list[deque[Frames]] = [deque(maxlen=self._window - 1 if limited else 0) for _ in range(num_rows)]
 
-    def reset(self, rows: Sequence[int]) -> None:
+    def _reset(self, rows: Sequence[int]) -> None:
         self._memory.reset(rows)
         for row in rows:
             self._past[row].clear()
             self._forget(row)
 
-    def step(self, frames: Frames, rows: Sequence[int]) -> Features:
+    def _step(self, frames: Frames, rows: Sequence[int]) -> Features:
         frame = fold(self._frame_tokens(frames))
         for i, row in enumerate(rows):
             if self._runs_out(row, len(frame.layout)):

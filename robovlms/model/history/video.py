@@ -48,10 +48,10 @@ class VideoStream(Stream):
         self._history = history
         self._recent = Recent(num_rows, history.policy.config.window_size)
 
-    def reset(self, rows: Sequence[int]) -> None:
+    def _reset(self, rows: Sequence[int]) -> None:
         self._recent.reset(rows)
 
-    def step(self, frames: Frames, rows: Sequence[int]) -> Features:
+    def _step(self, frames: Frames, rows: Sequence[int]) -> Features:
         window, mask = self._recent.append(rows, **{name: getattr(frames, name) for name in _PER_STEP})
         window["image_mask"] = window["image_mask"] & mask.unsqueeze(-1)
         frames = dataclasses.replace(frames, **window)
