@@ -28,6 +28,7 @@ class WordTokenizer:
         self.vocab_size, self.added = num_words, {}
 
     def add_tokens(self, names: list[str], special_tokens: bool = False) -> int:
+        assert special_tokens  # or a prompt could not keep their names out
         new = [name for name in names if name not in self.added]
         self.added |= {name: self.vocab_size + len(self.added) + i for i, name in enumerate(new)}
         return len(new)
@@ -127,7 +128,7 @@ def test_reserving_twice_adds_once_and_a_gap_is_refused() -> None:
     ActionTokenizer(text, bins=8)
     assert ActionTokenizer(text, bins=8).action_token_begin_idx == 49
     assert len(text.added) == 8
-    text.add_tokens(["<other>"])
+    text.add_tokens(["<other>"], special_tokens=True)
     assert ActionTokenizer(text, bins=4).action_token_begin_idx == 49
     with pytest.raises(ConfigError, match="<action_000> to <action_015> must have consecutive ids"):
         ActionTokenizer(text, bins=16)
@@ -179,6 +180,15 @@ def test_tensors(dtype: str) -> None:
     tokenizer = ActionTokenizer.reserved(5, bins=8)
     assert tokenizer.encode_actions_to_token_ids(values) == [[5, 10], [11, 12]]
     assert tokenizer.decode_token_ids_to_actions(torch.tensor([5, 12])).tolist() == [-0.875, 0.875]
+
+
+def test_the_original_layout_at_the_bounds() -> None:
+    """bins = 5: edges -0.65 … 0.65, ids 83 … 79. In float32 the upper bound lies below the last edge."""
+    tokenizer = ActionTokenizer.original(100, 6, 5, -0.65, 0.65)
+    values = [-np.inf, -0.65, 0.65, np.inf, np.nan]
+    assert tokenizer.encode_actions_to_token_ids(np.array(values)) == [83, 83, 79, 79, 79]
+    assert tokenizer.encode_actions_to_token_ids(np.array(values, dtype=np.float32)) == [83, 83, 80, 80, 79]
+    assert tokenizer.decode_token_ids_to_actions(79) == tokenizer.decode_token_ids_to_actions(80)
 
 
 def test_bad_input_is_refused() -> None:

@@ -148,10 +148,11 @@ def test_prediction_by_hand() -> None:
     assert gripper == pytest.approx((e**2 + 1 / e) / (1 + e + e**2 + 1 / e))
 
 
-def test_the_middle_bin_of_an_odd_number_counts_as_closed() -> None:
-    head = DiscreteDecoder(3, 8, 2, n_bin=3)
-    torch.nn.init.eye_(head.output.weight)
-    assert head.predict(torch.zeros(1, 1, 2, 3))[..., 1].item() == pytest.approx(1 / 3)
+@pytest.mark.parametrize("limits", [(-1.0, 1.0), (-0.65, 0.65), (0.1, 0.7), (-0.1, 1.3)])
+@pytest.mark.parametrize("bins", [3, 5, 7, 99])
+def test_the_middle_bin_of_an_odd_number_counts_as_closed(bins: int, limits: tuple[float, float]) -> None:
+    head = DiscreteDecoder(3, 8, 2, n_bin=bins, min_action=limits[0], max_action=limits[1])
+    assert head.predict(torch.zeros(1, 1, 2, 3))[..., 1].item() == pytest.approx((bins - 1) / 2 / bins, rel=1e-5)
 
 
 @pytest.mark.parametrize("vocabulary", [None, Words()])

@@ -80,12 +80,12 @@ def _discrete(labels: list[int], chosen: list[int]) -> dict[str, torch.Tensor]:
 
 def test_discrete_loss_by_hand() -> None:
     """Two actions of three numbers, then the end 2; the choices 8 and 1 are no action tokens."""
-    loss = _discrete([-100, 4, 7, 5, 7, 4, 6, 2], [4, 7, 8, 6, 1, 6, 2])
+    loss = _discrete([-100, -100, 4, 7, 5, 7, 4, 6, 2], [0, 4, 7, 8, 6, 4, 1, 2])
     met, missed = -5 + math.log(math.exp(5) + 8), math.log(math.exp(5) + 8)
     assert loss["total_loss"].item() == pytest.approx((4 * met + 3 * missed) / 7)
-    assert loss["accuracy_arm"].item() == 0.5  # of 4 5 7 6
-    assert loss["accuracy_gripper"].item() == 0.5  # of 7 4
-    assert loss["l1_action"].item() == pytest.approx((0 + 0 + 1.0 + 0.5 + 0 + 0) / 6)
+    assert loss["accuracy_arm"].item() == 0.25  # of 4 5 7 6
+    assert loss["accuracy_gripper"].item() == 1.0  # of 7 4
+    assert loss["l1_action"].item() == pytest.approx((0 + 0 + 1.0 + 0.5 + 0 + 1.0) / 6)
 
 
 def test_discrete_loss_of_nothing_is_zero() -> None:

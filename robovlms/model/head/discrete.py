@@ -23,6 +23,8 @@ from robovlms.errors import ConfigError
 from robovlms.model.head.base import BasePolicyHead
 from robovlms.model.losses import masked_cross_entropy, masked_mean
 
+_ROUNDING = 1e-4  # far below half a bin: the middle one of an odd number of bins is not above the middle
+
 
 @runtime_checkable
 class Vocabulary(Protocol):
@@ -174,7 +176,7 @@ class DiscreteDecoder(BasePolicyHead):
         losses = {"loss_arm": part(self.arm_dims), "loss_gripper": part(self.gripper_dims)}
         num_arm = len(self.arm_dims)
         total = (num_arm * losses["loss_arm"] + (self.action_dim - num_arm) * losses["loss_gripper"]) / self.action_dim
-        return {**losses, "total_loss": total, **self._metrics(logits.detach(), ids, action_mask)}
+        return {**losses, "total_loss": total, **self._metrics(logits, ids, action_mask)}
 
     def _metrics(self, logits: Tensor, ids: Tensor, action_mask: Tensor) -> dict[str, Tensor]:
         chosen = self.choose(logits)
@@ -201,8 +203,9 @@ class DiscreteDecoder(BasePolicyHead):
         logits = self.logits(features).unflatten(-2, (self.fwd_pred_next_n, self.action_dim))
         arm = self._values(self.choose(logits[..., self.arm_dims, :]))
         shares = self._of_actions(logits[..., self.gripper_dims, :]).float().softmax(-1)
-        middle = (self.action_tokenizer.min_action + self.action_tokenizer.max_action) / 2
-        return self._join(arm, (shares * (self._centers(shares.device) > middle)).sum(-1))
+        low, high = self.action_tokenizer.min_action, self.action_tokenizer.max_action
+        portion = (self._centers(shares.device) - low) / (high - low)
+        return self._join(arm, (shares * (portion > 0.5 + _ROUNDING)).sum(-1))
 
     def _of_actions(self, logits: Float[Tensor, "*lead vocab"]) -> Float[Tensor, "*lead bins"]:
         return logits[
