@@ -10,8 +10,25 @@ Source: Alayrac et al., "Flamingo", 2022, https://arxiv.org/abs/2204.14198, sect
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+
+def attend(
+    query: Float[Tensor, "f s i"],
+    key: Float[Tensor, "f k i"],
+    value: Float[Tensor, "f k i"],
+    num_heads: int,
+    allowed: Bool[Tensor, "f s k"] | None = None,
+) -> Float[Tensor, "f s i"]:
+    """Attention of several heads, which lie side by side in the last axis.
+
+    Args:
+        allowed: True where a query may look, at least once per query; None = everywhere.
+    """
+    query, key, value = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+    mask = None if allowed is None else allowed.unsqueeze(1)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
 class PerceiverAttention(nn.Module):
@@ -30,11 +47,7 @@ class PerceiverAttention(nn.Module):
         """Return what is added to the latents."""
         media, latents = self.norm_media(media), self.norm_latents(latents)
         key, value = self.to_kv(torch.cat([media, latents], dim=1)).chunk(2, dim=-1)
-        query, key, value = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (self.to_q(latents), key, value)
-        )
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.to_out(mixed.transpose(1, 2).flatten(2))
+        return self.to_out(attend(self.to_q(latents), key, value, self.num_heads))
 
 
 def feed_forward(dim: int, multiple: int = 4) -> nn.Sequential:
