@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from robovlms.actions.contract import PolicyContract
     from robovlms.actions.normalize import normalize_action, unnormalize_action
     from robovlms.actions.space import ActionSpace
+    from robovlms.actions.tokenizer import ActionTokenizer
     from robovlms.config import RunConfig, dump_config, load_config
     from robovlms.data.datamodule import GRDataModule
     from robovlms.data.dataset import BaseTaskDataset
@@ -24,19 +25,31 @@ if TYPE_CHECKING:
         SimulatorError,
         StatisticsMissingError,
     )
+    from robovlms.model.backbone.auto import AutoRoboVLM
+    from robovlms.model.backbone.flamingo import RoboFlamingo
+    from robovlms.model.backbone.kosmos import RoboKosMos, RoboKosmos
+    from robovlms.model.backbone.llava import RoboLLaVA
+    from robovlms.model.backbone.moondream import RoboMoonDream
     from robovlms.model.backbone.paligemma import RoboPaligemma
+    from robovlms.model.backbone.qwen import RoboQwen
+    from robovlms.model.backbone.uform import RoboUform
     from robovlms.model.base import BaseRoboVLM
     from robovlms.model.head.base import BasePolicyHead
+    from robovlms.model.head.discrete import DiscreteDecoder
     from robovlms.model.head.fc import FCDecoder
+    from robovlms.model.head.gpt import GPTDecoder
+    from robovlms.model.head.l1_chunk import L1ChunkDecoder
     from robovlms.model.head.lstm import LSTMDecoder
     from robovlms.model.head.mlp import MLPSigmoidHead, MLPTanhHead
     from robovlms.model.vlm import build_vlm
-    from robovlms.policy.session import PolicySession, load_session
+    from robovlms.policy.session import PolicySession, SessionBatch, load_session
     from robovlms.train.trainer import BaseTrainer
     from robovlms.types import Observation
 
 _MODULES = {
     "ActionSpace": "actions.space",
+    "ActionTokenizer": "actions.tokenizer",
+    "AutoRoboVLM": "model.backbone.auto",
     "BasePolicyHead": "model.head.base",
     "BaseRoboVLM": "model.base",
     "BaseTaskDataset": "data.dataset",
@@ -45,8 +58,11 @@ _MODULES = {
     "ConfigError": "errors",
     "ContractMismatchError": "errors",
     "DataError": "errors",
+    "DiscreteDecoder": "model.head.discrete",
     "FCDecoder": "model.head.fc",
+    "GPTDecoder": "model.head.gpt",
     "GRDataModule": "data.datamodule",
+    "L1ChunkDecoder": "model.head.l1_chunk",
     "LSTMDecoder": "model.head.lstm",
     "MLPSigmoidHead": "model.head.mlp",
     "MLPTanhHead": "model.head.mlp",
@@ -55,9 +71,17 @@ _MODULES = {
     "PolicyContract": "actions.contract",
     "PolicyError": "errors",
     "PolicySession": "policy.session",
+    "RoboFlamingo": "model.backbone.flamingo",
+    "RoboKosMos": "model.backbone.kosmos",
+    "RoboKosmos": "model.backbone.kosmos",
+    "RoboLLaVA": "model.backbone.llava",
+    "RoboMoonDream": "model.backbone.moondream",
     "RoboPaligemma": "model.backbone.paligemma",
+    "RoboQwen": "model.backbone.qwen",
+    "RoboUform": "model.backbone.uform",
     "RoboVLMsError": "errors",
     "RunConfig": "config",
+    "SessionBatch": "policy.session",
     "SimulatorError": "errors",
     "StatisticsMissingError": "errors",
     "build_vlm": "model.vlm",
@@ -70,6 +94,8 @@ _MODULES = {
 
 __all__ = [
     "ActionSpace",
+    "ActionTokenizer",
+    "AutoRoboVLM",
     "BasePolicyHead",
     "BaseRoboVLM",
     "BaseTaskDataset",
@@ -78,8 +104,11 @@ __all__ = [
     "ConfigError",
     "ContractMismatchError",
     "DataError",
+    "DiscreteDecoder",
     "FCDecoder",
+    "GPTDecoder",
     "GRDataModule",
+    "L1ChunkDecoder",
     "LSTMDecoder",
     "MLPSigmoidHead",
     "MLPTanhHead",
@@ -88,9 +117,17 @@ __all__ = [
     "PolicyContract",
     "PolicyError",
     "PolicySession",
+    "RoboFlamingo",
+    "RoboKosMos",
+    "RoboKosmos",
+    "RoboLLaVA",
+    "RoboMoonDream",
     "RoboPaligemma",
+    "RoboQwen",
+    "RoboUform",
     "RoboVLMsError",
     "RunConfig",
+    "SessionBatch",
     "SimulatorError",
     "StatisticsMissingError",
     "build_vlm",

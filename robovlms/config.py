@@ -133,9 +133,10 @@ class ModelConfig:
         freeze_vision: keep the vision tower fixed.
         freeze_text_embedding: keep the token embedding fixed.
         freeze_resampler: keep the resampler fixed.
-        train_decoder_layers: train only so many of the decoder's last layers; None trains all.
-        lora: adapters.
-        base_bits: bits per weight of the frozen VLM; 16 leaves it as it is.
+        train_decoder_layers: of the VLM, train only so many of the decoder's last layers, and what is not frozen of
+            vision tower, token embedding and resampler; None trains all.
+        lora: adapters; with them the rest of the VLM is frozen, but for the resampler.
+        base_bits: bits per weight of the frozen linear layers of the text tower; 16 leaves them as they are.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
         gripper_loss_weight: weight of the gripper's cross-entropy beside the arm's Huber loss.
         huber_delta: error, in the normalised space, above which the arm loss grows linearly.
@@ -199,6 +200,21 @@ class ModelConfig:
             not (self.freeze_backbone and layers),
             f"model.freeze_backbone is true but model.train_decoder_layers is {layers}; leave one of them out",
         )
+        rank = self.lora.rank
+        _require(
+            not rank or layers is None,
+            f"model.lora.rank is {rank}, which freezes the VLM, but model.train_decoder_layers is {layers}; "
+            "leave one of them out",
+        )
+        _require(
+            not (rank and self.freeze_vision and "vision" in self.lora.towers),
+            f"model.freeze_vision is true but model.lora.towers is {list(self.lora.towers)}; leave one of them out",
+        )
+        _require(
+            self.base_bits == 16 or rank > 0 or self.freeze_backbone,
+            f"model.base_bits is {self.base_bits}, which only frozen weights can have; set model.freeze_backbone: true "
+            "or model.lora.rank",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +228,8 @@ class DataConfig:
         num_workers: loader processes; 0 loads in the training process.
         val_episodes: episodes per task held out for validation, the last ones.
         action_scheme: normalisation of the regression dimensions of an action to [-1, 1], what the heads can reach.
+        action_range: physical range (low, high) of every regression dimension that is mapped to [-1, 1]; None takes
+            the dataset's statistics, each dimension its own.
         proprio_scheme: normalisation of the proprioception.
         random_shift_px: random image shift in training, at most this many pixels each way, replicated at the border.
     """
@@ -222,11 +240,14 @@ class DataConfig:
     num_workers: int = 0
     val_episodes: int = 1
     action_scheme: Literal["min_max", "quantile"] = "min_max"
+    action_range: tuple[float, float] | None = None
     proprio_scheme: Literal["min_max", "quantile", "mean_std", "none"] = "mean_std"
     random_shift_px: int = 4
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"data.batch_size must be at least 1, got {self.batch_size}")
+        bounds = self.action_range
+        _require(bounds is None or bounds[0] < bounds[1], f"data.action_range must rise, got {bounds}")
         for name in ("num_workers", "val_episodes", "random_shift_px"):
             _require(getattr(self, name) >= 0, f"data.{name} must not be negative, got {getattr(self, name)}")
 

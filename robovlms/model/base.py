@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,7 +16,7 @@ from robovlms.data.batch import Batch
 from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.model.backbone.base import Backbone
-from robovlms.model.build_head import build_head
+from robovlms.model.build_head import build_action_tokenizer, build_head
 from robovlms.model.history import HISTORIES, History, Stream
 from robovlms.model.history.frames import Frames, pack_left
 from robovlms.model.resampler import PerceiverResampler
@@ -54,6 +54,7 @@ class BaseRoboVLM(nn.Module):
 
     Attributes:
         history: how time enters.
+        action_tokenizer: numbers <-> token ids, of a discrete head.
     """
 
     backbone_class: ClassVar[type[Backbone]]
@@ -93,7 +94,8 @@ class BaseRoboVLM(nn.Module):
         config, d = self.config, self.hidden_size
         if config.history not in HISTORIES:
             raise ConfigError("model.history: " + unknown_name("history", config.history, HISTORIES))
-        self.act_head = build_head(config, self.action_space, self.backbone)
+        self.action_tokenizer = build_action_tokenizer(config, self.backbone) if config.head == "discrete" else None
+        self.act_head = build_head(config, self.action_space, self.backbone, self.action_tokenizer)
         self.proprio_projection = nn.Linear(self.proprio_dim, d) if self.proprio_dim else None
         resampler = config.resampler
         self.vision_resampler = (
@@ -283,7 +285,7 @@ class BaseRoboVLM(nn.Module):
             mode=mode,
         )
 
-    def generate(self, prompt: str, image: Tensor | None = None, *, max_new_tokens: int = 32) -> str:
+    def generate(self, prompt: str, image: Any = None, *, max_new_tokens: int = 32) -> str:
         """Continue a text about an image with the VLM's own words, greedily.
 
         Args:

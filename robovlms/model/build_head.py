@@ -34,7 +34,21 @@ class TextVocabulary:
         return self.backbone.logits(hidden)
 
 
-def build_head(config: ModelConfig, action_space: ActionSpace, backbone: Backbone) -> BasePolicyHead:
+def build_action_tokenizer(config: ModelConfig, backbone: Backbone) -> ActionTokenizer:
+    """Action tokens of a discrete head, behind the tokenizer's own or, for the original's weights, among them.
+
+    The VLM's tokenizer is left as it is: prompts have no action tokens. `ActionTokenizer(tokenizer)` gives the same ids.
+    """
+    tokenizer = backbone.tokenizer
+    if config.original_layout:
+        return ActionTokenizer(tokenizer, bins=config.num_bins, layout="original")
+    size = len(tokenizer) if hasattr(tokenizer, "__len__") else tokenizer.vocab_size
+    return ActionTokenizer.reserved(size, bins=config.num_bins)
+
+
+def build_head(
+    config: ModelConfig, action_space: ActionSpace, backbone: Backbone, action_tokenizer: ActionTokenizer | None
+) -> BasePolicyHead:
     """Build the configured head.
 
     Raises:
@@ -57,8 +71,7 @@ def build_head(config: ModelConfig, action_space: ActionSpace, backbone: Backbon
     if head.is_discrete:
         options["n_bin"] = config.num_bins
         if config.original_layout:
-            tokenizer = ActionTokenizer(backbone.tokenizer, bins=config.num_bins, layout="original")
-            options["vocabulary"] = TextVocabulary(backbone, tokenizer)
+            options["vocabulary"] = TextVocabulary(backbone, action_tokenizer)
     elif not head.has_parallel_queries:
         options["decoder"] = config.decoder
     if config.head == "gpt":

@@ -1,6 +1,9 @@
 """The contract of a run: what its dataset, its configuration and its backbone say together."""
 
+import dataclasses
+
 from robovlms.actions.contract import PolicyContract
+from robovlms.actions.normalize import FeatureStatistics
 from robovlms.config import RunConfig
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.text import PromptEncoder
@@ -25,8 +28,8 @@ def build_contract(config: RunConfig, source: EpisodeSource, prompts: PromptEnco
             raise StatisticsMissingError(f"the dataset has no statistics of {feature!r}; training does not guess them")
     return PolicyContract(
         action_space=source.action_space,
-        action_scheme=config.data.action_scheme,
-        action_statistics=source.statistics["action"],
+        action_scheme=config.data.action_scheme if config.data.action_range is None else "min_max",
+        action_statistics=_within(source.statistics["action"], config.data.action_range),
         proprio_names=proprio_names,
         proprio_scheme=config.data.proprio_scheme,
         proprio_statistics=source.statistics["proprio"] if proprio_names else None,
@@ -36,3 +39,11 @@ def build_contract(config: RunConfig, source: EpisodeSource, prompts: PromptEnco
         window_size=config.model.window_size,
         fwd_pred_next_n=config.model.fwd_pred_next_n,
     )
+
+
+def _within(statistics: FeatureStatistics, bounds: tuple[float, float] | None) -> FeatureStatistics:
+    """The statistics, with a given range instead of the one that was seen."""
+    if bounds is None:
+        return statistics
+    size = len(statistics.min)
+    return dataclasses.replace(statistics, min=(bounds[0],) * size, max=(bounds[1],) * size)

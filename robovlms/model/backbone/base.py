@@ -150,8 +150,9 @@ class Backbone(nn.Module, ABC):
     def logits(self, hidden: Float[Tensor, "*lead d"]) -> Float[Tensor, "*lead w"]:
         """Scores of every word of the vocabulary."""
         if self.output_embedding is not None:
-            return self.output_embedding(hidden)
-        return F.linear(hidden, self.word_embedding.weight)
+            return self.output_embedding(hidden.to(self.output_embedding.weight.dtype))
+        weight = self.word_embedding.weight
+        return F.linear(hidden.to(weight.dtype), weight)
 
     @abstractmethod
     def enable_gradient_checkpointing(self) -> None:

@@ -57,3 +57,6 @@ class RoboKosmos(BaseRoboVLM):
     """A policy on Kosmos-2."""
 
     backbone_class = KosmosBackbone
+
+
+RoboKosMos = RoboKosmos  # as the original spells it

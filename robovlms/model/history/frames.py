@@ -99,7 +99,7 @@ class FrameBuilder:
         """Tokens of every frame, [b, t, s]; nothing of a padded step is real."""
         t, backbone = frames.image_mask.shape[1], self._policy.backbone
         lead, body, tail = (self._each_step(part, t) for part in self._prompt(frames))
-        images = [] if backbone.is_cross_attention else self._images(frames.tokens, frames.image_mask)
+        images = [] if backbone.is_cross_attention else image_pieces(backbone, frames.tokens, frames.image_mask)
         text = [lead, *images, body] if with_prompt else images
         stretch = join(*text, *self._proprio(frames), *self._queries(queries, tail if with_prompt else None))
         real = stretch.real & frames.step_mask.unsqueeze(-1)
@@ -115,7 +115,9 @@ class FrameBuilder:
         """All frames, the prompt, the newest proprioception and one group of queries: [b, s]."""
         tokens, image_mask = frames.tokens.flatten(1, 2), frames.image_mask.flatten(1, 2)
         lead, body, tail = self._prompt(frames)
-        images = [] if self._policy.backbone.is_cross_attention else self._images(tokens, image_mask)
+        images = (
+            [] if self._policy.backbone.is_cross_attention else image_pieces(self._policy.backbone, tokens, image_mask)
+        )
         proprio = [_squeeze(one) for one in self._proprio(frames.step(frames.proprio.shape[1] - 1))]
         tail = self._each_step(tail, 1)
         stretch = join(lead, *images, body, *proprio, *(_squeeze(one) for one in self._queries(queries, tail)))
@@ -158,37 +160,6 @@ class FrameBuilder:
         embeds = stretch.embeds.unsqueeze(1).expand(-1, t, -1, -1)
         return dataclasses.replace(stretch, embeds=embeds, real=stretch.real.unsqueeze(1).expand(-1, t, -1))
 
-    def _images(self, tokens: Float[Tensor, "*lead v k e"], image_mask: Bool[Tensor, "*lead v"]) -> list[Stretch]:
-        backbone, k = self._policy.backbone, tokens.shape[-2]
-        positions = backbone.image_positions(k)
-        if positions is not None:
-            positions = tuple(one.to(tokens.device) for one in positions)
-        pieces: list[Stretch] = []
-        for camera in range(image_mask.shape[-1]):
-            real = image_mask[..., camera : camera + 1]
-            block = {"none": 0, "prefix": PREFIX_BLOCK, "lead_and_images": FIRST_IMAGE_BLOCK}.get(
-                backbone.bidirectional, FIRST_IMAGE_BLOCK + camera
-            )
-            image = piece(
-                tokens[..., camera, :, :],
-                real.expand(*real.shape[:-1], k),
-                Kind.IMAGE,
-                block=block,
-                positions=positions,
-            )
-            marks = [self._marks(ids, real, tokens) for ids in (backbone.image_start_ids, backbone.image_end_ids)]
-            pieces += [*marks[0], image, *marks[1]]
-        return pieces
-
-    def _marks(self, ids: tuple[int, ...], real: Tensor, like: Tensor) -> list[Stretch]:
-        if not ids:
-            return []
-        backbone = self._policy.backbone
-        embeds = backbone.word_embedding(torch.tensor(ids, device=real.device)).to(like.dtype)
-        block = PREFIX_BLOCK if backbone.bidirectional == "prefix" else 0
-        expanded = embeds.expand(*real.shape[:-1], -1, -1)
-        return [piece(expanded, real.expand(*real.shape[:-1], len(ids)), Kind.IMAGE, block=block)]
-
     def _proprio(self, frames: Frames) -> list[Stretch]:
         policy = self._policy
         if policy.proprio_projection is None:
@@ -220,6 +191,39 @@ class FrameBuilder:
         media, real = tokens.flatten(-3, -2), image_mask.repeat_interleave(tokens.shape[-2], dim=-1)
         frame = torch.zeros(media.shape[-2], dtype=torch.int64, device=media.device)
         return dataclasses.replace(stretch, media=media, media_real=real, media_frame=frame)
+
+
+def image_pieces(
+    backbone: Backbone, tokens: Float[Tensor, "*lead v k e"], image_mask: Bool[Tensor, "*lead v"]
+) -> list[Stretch]:
+    """The tokens of each camera's image, with the marks around it."""
+    k = tokens.shape[-2]
+    positions = backbone.image_positions(k)
+    if positions is not None:
+        positions = tuple(one.to(tokens.device) for one in positions)
+    pieces: list[Stretch] = []
+    for camera in range(image_mask.shape[-1]):
+        image, real = tokens[..., camera, :, :], image_mask[..., camera : camera + 1]
+        block = {
+            "none": 0,
+            "images": FIRST_IMAGE_BLOCK + camera,
+            "lead_and_images": FIRST_IMAGE_BLOCK,
+            "prefix": PREFIX_BLOCK,
+        }[backbone.bidirectional]
+        seen = real.expand(*real.shape[:-1], k)
+        pieces += _marks(backbone, backbone.image_start_ids, real, tokens)
+        pieces.append(piece(image, seen, Kind.IMAGE, block=block, positions=positions))
+        pieces += _marks(backbone, backbone.image_end_ids, real, tokens)
+    return pieces
+
+
+def _marks(backbone: Backbone, ids: tuple[int, ...], real: Tensor, like: Tensor) -> list[Stretch]:
+    if not ids:
+        return []
+    embeds = backbone.word_embedding(torch.tensor(ids, device=real.device)).to(like.dtype)
+    block = PREFIX_BLOCK if backbone.bidirectional == "prefix" else 0
+    shape = real.shape[:-1]
+    return [piece(embeds.expand(*shape, -1, -1), real.expand(*shape, len(ids)), Kind.IMAGE, block=block)]
 
 
 def _squeeze(stretch: Stretch) -> Stretch:
