@@ -204,7 +204,9 @@ def _config_help() -> str:
     from robovlms.config import (
         DataConfig,
         EvaluateConfig,
+        LoRAConfig,
         ModelConfig,
+        ResamplerConfig,
         TokenizerConfig,
         TrainConfig,
         VLMConfig,
@@ -212,8 +214,9 @@ def _config_help() -> str:
     )
 
     sections = {
-        "model": ModelConfig(), "model.vlm": VLMConfig(), "model.tokenizer": TokenizerConfig(), "data": DataConfig(),
-        "train": TrainConfig(), "evaluate": EvaluateConfig(),
+        "model": ModelConfig(), "model.vlm": VLMConfig(), "model.tokenizer": TokenizerConfig(),
+        "model.resampler": ResamplerConfig(), "model.lora": LoRAConfig(), "data": DataConfig(), "train": TrainConfig(),
+        "evaluate": EvaluateConfig(),
     }  # fmt: skip
     lines = []
     for name, section in sections.items():

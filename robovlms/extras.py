@@ -4,11 +4,13 @@ from robovlms.errors import MissingDependencyError
 
 EXTRAS = {
     "av": "train",
+    "bitsandbytes": "quantize",
     "gymnasium": "sim",
     "jinja2": "sim",
     "metaworld": "sim",
     "mujoco": "sim",
     "packaging": "sim",
+    "peft": "train",
     "pyarrow": "train",
     "safetensors": "train",
     "torch": "train",

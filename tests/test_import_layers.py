@@ -9,11 +9,12 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "robovlms").rglob("*.py"))
 
 # Each layer, and the layers below it that it may import; its own modules are always allowed.
-BASE = {"errors", "types", "extras", "typed_yaml", "config", "progress", "run_folder"}
+BASE = {"errors", "types", "extras", "typed_yaml", "config", "progress", "run_folder", "parameter_table"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "extras": {"errors"},
+    "parameter_table": set(),
     "progress": set(),
     "run_folder": {"errors"},
     "typed_yaml": {"errors"},
@@ -24,7 +25,7 @@ ALLOWED = {
     "train": BASE | {"actions", "data", "model"},
     "policy": BASE | {"actions", "data", "model"},
     "evaluate": BASE | {"actions", "data", "model", "train", "policy"},
-    "info": BASE | {"actions", "data"},
+    "info": BASE | {"actions", "data", "model"},
     "demo": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info"},
     "__main__": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info", "demo"},
     "__init__": BASE | {"actions", "data", "model", "train", "policy"},
