@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -9,13 +10,25 @@ from robovlms.data.collate import collate
 from robovlms.data.dataset import BaseTaskDataset
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.errors import PolicyError
+from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import load_policy
-from robovlms.policy.session import PolicySession, load_session
+from robovlms.policy.session import PolicySession, SessionBatch, load_session
+from robovlms.train.contract import build_contract
 from robovlms.train.run import train_from_config
 from robovlms.types import Observation
 
 Run = Callable[..., RunConfig]
-HISTORIES = [("one_step", "fc", 1), ("policy_head", "fc", 3), ("policy_head", "lstm", 3)]
+HISTORIES = [
+    ("one_step", "fc", 1),
+    ("policy_head", "fc", 3),
+    ("policy_head", "lstm", 3),
+    ("policy_head", "gpt", 3),
+    ("one_step", "discrete", 1),
+    ("one_step", "l1_chunk", 1),
+    ("interleaved", "fc", 3),
+    ("interleaved", "discrete", 3),
+    ("video", "fc", 3),
+]
 
 
 @pytest.fixture
@@ -26,6 +39,7 @@ def trained(small_run: Run, request: pytest.FixtureRequest) -> RunConfig:
             "model.history": history,
             "model.head": head,
             "model.window_size": window_size,
+            "model.head_num_heads": 2,
             "train.max_steps": 2,
             "train.warmup_steps": 0,
             "train.learning_rate": 1e-2,
@@ -56,25 +70,64 @@ def test_streaming_equals_the_batch_forward_over_the_windows(trained: RunConfig,
     source = LeRobotSource(trained.data.path)
     session = PolicySession(model, contract, execute_steps=execute_steps)
     for episode in (2, 3):
-        dataset = BaseTaskDataset(
-            source,
-            window_size=contract.window_size,
-            fwd_pred_next_n=contract.fwd_pred_next_n,
-            cameras=("static",),
-            action_codec=contract.action_codec,
-            proprio_normalizer=contract.proprio_normalizer,
-            prompt_encoder=model.prompt_encoder,
-            episodes=[episode],
-        )
-        batch = collate([dataset[index] for index in range(len(dataset))])
-        with torch.inference_mode():
-            chunks = model.forward_batch(batch, mode="inference").action_predictions[:, -1]
+        chunks = chunks_of_episode(trained, model, source, episode)
         expected = contract.action_codec.decode(chunks.numpy())
         session.reset()
         for step, observation in enumerate(observations(source, episode)):
             action = session.act(observation)
             begin = step - step % execute_steps
             np.testing.assert_allclose(action, expected[begin, step - begin], atol=1e-5)
+
+
+def chunks_of_episode(config: RunConfig, model: BaseRoboVLM, source: LeRobotSource, episode: int) -> torch.Tensor:
+    """The chunk of every step [T, n, a]: of its window, or, where the band reaches over the episode, in one pass."""
+    contract = build_contract(config, source, model.prompt_encoder)
+    is_banded = model.config.history == "interleaved"
+    dataset = BaseTaskDataset(
+        source,
+        window_size=int(source.lengths[episode]) if is_banded else contract.window_size,
+        fwd_pred_next_n=contract.fwd_pred_next_n,
+        cameras=("static",),
+        action_codec=contract.action_codec,
+        proprio_normalizer=contract.proprio_normalizer,
+        prompt_encoder=model.prompt_encoder,
+        episodes=[episode],
+    )
+    windows = [dataset[len(dataset) - 1]] if is_banded else [dataset[index] for index in range(len(dataset))]
+    with torch.inference_mode():
+        chunks = model.forward_batch(collate(windows), mode="inference").action_predictions
+    return chunks[0] if is_banded else chunks[:, -1]
+
+
+@pytest.mark.parametrize("trained", [HISTORIES[2], HISTORIES[6], HISTORIES[8]], indirect=True)
+def test_robots_that_share_a_model_do_not_disturb_each_other(trained: RunConfig) -> None:
+    model, contract, _ = load_policy(trained.train.out)
+    source = LeRobotSource(trained.data.path)
+    episodes = {0: observations(source, 0), 1: observations(source, 2), 2: observations(source, 1)}
+    alone = {}
+    for robot, frames in episodes.items():
+        session = PolicySession(model, contract, execute_steps=2)
+        alone[robot] = [session.act(frame) for frame in frames]
+    robots = SessionBatch(model, contract, num_robots=3, execute_steps=2)
+    begin = {0: 0, 1: 2, 2: 3}  # they start at different times, and stop when their episode ends
+    for now in range(15):
+        seen = {i: frames[now - begin[i]] for i, frames in episodes.items() if 0 <= now - begin[i] < len(frames)}
+        for robot, action in robots.act(seen).items():
+            np.testing.assert_allclose(action, alone[robot][now - begin[robot]], atol=1e-5)
+    robots.reset([1])
+    np.testing.assert_allclose(robots.act({1: episodes[1][0]})[1], alone[1][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("trained", [HISTORIES[2], HISTORIES[6]], indirect=True)
+def test_a_new_instruction_begins_a_new_history(trained: RunConfig) -> None:
+    session = load_session(trained.train.out, execute_steps=2)
+    frames = observations(LeRobotSource(trained.data.path), 2)
+    other = [dataclasses.replace(frame, instruction="push it over there") for frame in frames]
+    for frame in frames[:3]:  # one action of a chunk is still queued
+        session.act(frame)
+    changed = [session.act(frame) for frame in other[3:6]]
+    session.reset()
+    np.testing.assert_array_equal(changed, [session.act(frame) for frame in other[3:6]])
 
 
 def test_rendering_can_be_skipped_while_actions_are_queued(trained: RunConfig) -> None:

@@ -52,7 +52,7 @@ class History(ABC):
         self.policy, self.builder = policy, FrameBuilder(policy)
 
     @abstractmethod
-    def features(self, frames: Frames, queries: Float[Tensor, "b t q d"], choose: bool) -> Features:
+    def features(self, frames: Frames, queries: Float[Tensor, "b s known d"], choose: bool) -> Features:
         """Features of a window.
 
         Args:

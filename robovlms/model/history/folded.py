@@ -26,7 +26,7 @@ class PolicyHeadHistory(History):
 
     has_memory = False
 
-    def features(self, frames: Frames, queries: Float[Tensor, "b t q d"], choose: bool) -> Features:
+    def features(self, frames: Frames, queries: Float[Tensor, "b s known d"], choose: bool) -> Features:
         stretch = fold(self.builder.frames(frames, queries, with_prompt=True))
         read = predict_actions_once if choose else read_features
         features = read(self.policy, stretch).squeeze(1)

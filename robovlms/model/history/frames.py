@@ -95,7 +95,7 @@ class FrameBuilder:
     def __init__(self, policy: PolicyParts) -> None:
         self._policy = policy
 
-    def frames(self, frames: Frames, queries: Float[Tensor, "b t q d"], with_prompt: bool) -> Stretch:
+    def frames(self, frames: Frames, queries: Float[Tensor, "b t known d"], with_prompt: bool) -> Stretch:
         """Tokens of every frame, [b, t, s]; nothing of a padded step is real."""
         t, backbone = frames.image_mask.shape[1], self._policy.backbone
         lead, body, tail = (self._each_step(part, t) for part in self._prompt(frames))
@@ -111,7 +111,7 @@ class FrameBuilder:
         prefix = join(lead, body)
         return dataclasses.replace(prefix, embeds=prefix.embeds.to(frames.tokens.dtype))
 
-    def video(self, frames: Frames, queries: Float[Tensor, "b 1 q d"]) -> Stretch:
+    def video(self, frames: Frames, queries: Float[Tensor, "b 1 known d"]) -> Stretch:
         """All frames, the prompt, the newest proprioception and one group of queries: [b, s]."""
         tokens, image_mask = frames.tokens.flatten(1, 2), frames.image_mask.flatten(1, 2)
         lead, body, tail = self._prompt(frames)

@@ -36,7 +36,7 @@ class InterleavedHistory(History):
 
     has_memory = True
 
-    def features(self, frames: Frames, queries: Float[Tensor, "b t q d"], choose: bool) -> Features:
+    def features(self, frames: Frames, queries: Float[Tensor, "b s known d"], choose: bool) -> Features:
         if choose:
             return self._choose_step_by_step(frames)
         repeat_text = self.policy.config.repeat_text

@@ -27,7 +27,7 @@ class VideoHistory(History):
     has_memory = True
     gives_every_step = False
 
-    def features(self, frames: Frames, queries: Float[Tensor, "b t q d"], choose: bool) -> Features:
+    def features(self, frames: Frames, queries: Float[Tensor, "b s known d"], choose: bool) -> Features:
         stretch = self.builder.video(frames, queries[:, -1:])
         read = predict_actions_once if choose else read_features
         return read(self.policy, stretch), frames.step_mask[:, -1:]
