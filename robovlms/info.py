@@ -1,4 +1,8 @@
-"""`robovlms info`: what a dataset, a configuration, a checkpoint or a run holds. Never imports torch."""
+"""`robovlms info`: what a dataset, a configuration, a checkpoint or a run holds.
+
+Only the parameters of a configuration need torch: its policy is built without memory for the weights. What a checkpoint
+or a run holds is read from its files.
+"""
 
 import json
 import math
@@ -13,12 +17,15 @@ from rich.table import Table
 
 from robovlms.actions.contract import CameraSpec, PolicyContract
 from robovlms.actions.normalize import FeatureStatistics
-from robovlms.actions.space import ActionSpace
+from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.config import RunConfig, flatten, load_config
 from robovlms.errors import CheckpointError, RoboVLMsError
+from robovlms.extras import missing_dependency
+from robovlms.parameter_table import PARAMETERS, PartSize, load_sizes, parameter_table
 from robovlms.run_folder import checkpoints_of
 
 _WIDTH_IN_FILE = 120  # characters, where output is no terminal
+_ASSUMED_NUMBERS = 7  # of an action and of the proprioception, where there is no dataset to ask
 
 
 def show_info(path: Path, console: Console | None = None) -> None:
@@ -62,12 +69,60 @@ def _show_config(path: Path, console: Console) -> None:
         table.add_row(*map(escape, row), style="bold" if key in changed else "")
     _show(f"Configuration {path}", table, console)
     console.print(f"{len(changed)} of {table.row_count} values differ from the default")
+    _show_sizes_of_config(config, console)
 
 
 def _changes(config: RunConfig) -> dict[str, Any]:
     """Dotted key -> default, for every value that differs from it."""
     values = flatten(config)
     return {key: default for key, default in flatten(RunConfig()).items() if values[key] != default}
+
+
+def _show_sizes_of_config(config: RunConfig, console: Console) -> None:
+    pretrained = config.model.vlm.pretrained
+    if pretrained is not None:
+        console.print(
+            f"\nParameters are not counted here: that needs the configuration of the weights {pretrained!r}. "
+            "Training prints the counts at its start and keeps them in each checkpoint.",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    dataset = config.data.path
+    if dataset is not None and (dataset / "meta" / "info.json").is_file():
+        space, proprio_dim, origin = *_sizes_of_dataset(dataset), f"of {dataset}"
+    else:
+        space, proprio_dim = _assumed_space(), _ASSUMED_NUMBERS
+        origin = f"if an action and the proprioception have {_ASSUMED_NUMBERS} numbers each"
+    try:
+        sizes = _sizes_of_config(config, space, proprio_dim)
+    except ModuleNotFoundError as error:
+        console.print(f"\nParameters are not counted: {missing_dependency(error) or error}", soft_wrap=True)
+        return
+    _show(f"Parameters, {origin}", parameter_table(sizes), console)
+
+
+def _sizes_of_config(config: RunConfig, space: ActionSpace, proprio_dim: int) -> list[PartSize]:
+    import torch
+
+    from robovlms.model.tuning import count_parameters
+    from robovlms.model.vlm import build_policy
+
+    with torch.device("meta"):
+        return count_parameters(build_policy(config.model, space, proprio_dim))
+
+
+def _sizes_of_dataset(path: Path) -> tuple[ActionSpace, int]:
+    from robovlms.data.sources.lerobot import LeRobotSource
+
+    source = LeRobotSource(path)
+    return source.action_space, len(source.proprio_names)
+
+
+def _assumed_space() -> ActionSpace:
+    arm = [ActionDimension(name=f"arm_{i}", unit="1", low=-1, high=1) for i in range(_ASSUMED_NUMBERS - 1)]
+    gripper = ActionDimension(name="gripper", unit="1", low=-1, high=1, kind="gripper")
+    return ActionSpace(dimensions=(*arm, gripper), frame="tcp", is_delta=True, gripper_opens="positive", control_hz=1)
 
 
 # ---------------------------------------------------------------------------------------------------------- dataset
@@ -141,17 +196,14 @@ def _show_run(path: Path, console: Console) -> None:
         _show_pairs("Newest value of each metric", newest, console)
     if checkpoints:
         _show_checkpoint(checkpoints[-1], console)
+    elif (path / PARAMETERS).is_file():
+        _show("Parameters", parameter_table(_sizes(path)), console)
 
 
 def _show_checkpoint(path: Path, console: Console) -> None:
     contract = PolicyContract.from_json(_read(path / "contract.json"))
-    sizes = _part_sizes(path / "model.safetensors")
-    table = _table("part", "parameters", numbers=1)
-    for part, size in sizes.items():
-        table.add_row(escape(part), f"{size:,}")
-    table.add_section()
-    table.add_row("all", f"{sum(sizes.values()):,}")
-    _show(f"Checkpoint {path}", table, console)
+    in_file = _sizes_in_file(path / "model.safetensors")
+    _show(f"Checkpoint {path}", parameter_table(_sizes(path)) if (path / PARAMETERS).is_file() else in_file, console)
     facts = {
         "step": _step(path),
         "window_size": contract.window_size,
@@ -182,14 +234,27 @@ def _step(path: Path) -> str:
         raise CheckpointError(f"{state} is damaged: {error}") from error
 
 
-def _part_sizes(file: Path) -> dict[str, int]:
-    """Number of parameters of each part of a model, from the file's header alone."""
+def _sizes(folder: Path) -> list[PartSize]:
+    file = folder / PARAMETERS
+    try:
+        return load_sizes(_read(file))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+
+
+def _sizes_in_file(file: Path) -> Table:
+    """Number of weights of each part of a model, from the file's header alone."""
     sizes: dict[str, int] = {}
     for key, entry in _read_header(file).items():
         names = key.split(".")
         part = ".".join(names[: 2 if names[0] == "backbone" else 1])
         sizes[part] = sizes.get(part, 0) + math.prod(entry["shape"])
-    return sizes
+    table = _table("part", "parameters", numbers=1)
+    for part, size in sizes.items():
+        table.add_row(escape(part), f"{size:,}")
+    table.add_section()
+    table.add_row("all", f"{sum(sizes.values()):,}")
+    return table
 
 
 def _read_header(file: Path) -> dict[str, Any]:

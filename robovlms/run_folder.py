@@ -4,6 +4,7 @@
 
     runs/demo/train/
     ├── config.yaml
+    ├── parameters.json      sizes of the parts, see `robovlms.parameter_table`
     ├── metrics.jsonl
     └── checkpoints/
         ├── step_000700/     a checkpoint, see `robovlms.train.checkpoint`

@@ -7,6 +7,7 @@
     ├── config.yaml           the run's configuration
     ├── contract.json         what robot or simulator must match
     ├── parity.safetensors    raw observations and the actions they must give, for `robovlms verify`
+    ├── parameters.json       size of each part, and how much of it was trained
     ├── vlm/                  configuration and tokenizer of a transformers VLM, if it is one
     └── training/
         ├── optimizer.safetensors   moments, by parameter name
@@ -34,6 +35,8 @@ from robovlms.config import RunConfig, dump_config
 from robovlms.errors import CheckpointError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import load_weights, read_text
+from robovlms.model.tuning import count_parameters
+from robovlms.parameter_table import PARAMETERS, dump_sizes
 from robovlms.run_folder import CHECKPOINTS, checkpoints_of
 
 _TEMPORARY = ".writing-"
@@ -84,6 +87,7 @@ def _write(
     save_model(model, str(temporary / "model.safetensors"))
     (temporary / "config.yaml").write_text(dump_config(config))
     (temporary / "contract.json").write_text(contract.to_json())
+    (temporary / PARAMETERS).write_text(dump_sizes(count_parameters(model)))
     parity(temporary / "parity.safetensors")
     model.backbone.save_assets(temporary / "vlm")
     _save_training_state(temporary / "training", model, optimizer, step)

@@ -15,8 +15,8 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.Embedding)
 def build_optimizer(model: BaseRoboVLM, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over the trainable parameters: backbone or new parts × decayed or not.
 
-    Matrices are decayed; biases, norms, embeddings and learned tokens are not. Each group keeps its peak learning rate
-    as `peak_lr`.
+    Matrices are decayed; biases, norms, embeddings and learned tokens are not. Adapters learn at the rate of the
+    backbone that they are in. Each group keeps its peak learning rate as `peak_lr`.
 
     Raises:
         ConfigError: if nothing is trainable.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from robovlms.actions.contract import PolicyContract
@@ -25,7 +26,9 @@ from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import read_text
 from robovlms.model.device import resolve_bf16, resolve_device
 from robovlms.model.parity import ObservationWindow, save_parity
+from robovlms.model.tuning import count_parameters
 from robovlms.model.vlm import build_policy
+from robovlms.parameter_table import PARAMETERS, dump_sizes, parameter_table
 from robovlms.progress import ProgressBar
 from robovlms.run_folder import METRICS, checkpoint_path, checkpoints_of
 from robovlms.train.checkpoint import load_training_state, prune_checkpoints, save_checkpoint
@@ -37,7 +40,7 @@ from robovlms.types import Observation
 # What a resumed run may change without changing the weights it ends with.
 _FREE_ON_RESUME = (
     "train.out", "train.save_every", "train.keep_checkpoints", "train.log_every", "train.val_every",
-    "data.path", "data.num_workers", "evaluate.",
+    "data.path", "data.num_workers", "evaluate.", "model.gradient_checkpointing",
 )  # fmt: skip
 
 
@@ -73,6 +76,8 @@ class BaseTrainer:
         optimizer = build_optimizer(policy, self.config.train)
         refuse_taken(self.config, resume)
         done = self._start(policy, optimizer, contract)
+        if self.show_progress:
+            Console(stderr=True).print(parameter_table(count_parameters(policy)))
         self._parity_windows = parity_windows(dataset.source, contract)
         log = MetricsLog(self.config.train.out / METRICS, done)
         with contextlib.closing(log):
@@ -95,6 +100,7 @@ class BaseTrainer:
             try:
                 run.mkdir(parents=True, exist_ok=True)
                 (run / "config.yaml").write_text(dump_config(self.config))
+                (run / PARAMETERS).write_text(dump_sizes(count_parameters(policy)))
             except OSError as error:
                 raise ConfigError(f"train.out {run} cannot be written: {error.strerror}") from error
             return 0
