@@ -36,8 +36,6 @@ Values = dict[str, Any]
 
 
 def build(vlm: str, history: str, head: str, inputs: Inputs, values: Values) -> BaseRoboVLM:
-    if history == "interleaved" and not find_policy_class(vlm).backbone_class.can_cache:
-        pytest.skip("this VLM's decoder keeps no past per token")
     return tiny_policy(vlm, history=history, head=head, window_size=inputs.vision_x.shape[1], **values)
 
 

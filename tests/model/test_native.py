@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robovlms.config import VLMConfig
 from robovlms.errors import ConfigError
-from robovlms.model.backbone.native import NativeBackbone
+from robovlms.model.backbone.native import TINY_TEXT, NativeBackbone
 from robovlms.model.cache import KVCache
 from robovlms.model.history.sequence import Kind, Stretch, attention_allowed, join, piece, positions_of
 from robovlms.model.vlm import build_vlm
@@ -196,6 +196,21 @@ def test_a_model_without_image_features_is_refused() -> None:
         build_vlm(VLMConfig(name="auto", overrides={"model_type": "smolvml"}))
     with pytest.raises(ConfigError, match="set model.vlm.name: kosmos"):
         build_vlm(VLMConfig(name="auto", overrides={"model_type": "kosmos-2"}))
+
+
+def test_a_decoder_without_attention_in_every_layer_is_refused() -> None:
+    vision = dict(
+        depth=2, hidden_size=32, num_heads=4, intermediate_size=64, out_hidden_size=32, patch_size=16,
+        spatial_merge_size=2, temporal_patch_size=2, num_position_embeddings=16,
+    )  # fmt: skip
+    rope = dict(rope_type="default", mrope_section=[1, 1, 0], rope_theta=1e4, partial_rotary_factor=0.5)
+    text = dict(
+        TINY_TEXT, rope_parameters=rope, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2,
+        linear_num_value_heads=2, linear_key_head_dim=8, linear_value_head_dim=8, linear_conv_kernel_dim=2,
+    )  # fmt: skip
+    overrides = {"model_type": "qwen3_5", "text_config": text, "vision_config": vision}
+    with pytest.raises(ConfigError, match="layers of the kind .*linear_attention"):
+        build_vlm(VLMConfig(name="auto", overrides=overrides))
 
 
 @pytest.mark.parametrize(("family", "size"), [("llava", 56), ("qwen2_vl", 30)])

@@ -40,7 +40,6 @@ class Backbone(nn.Module, ABC):
         bidirectional: which tokens of a frame attend to each other in both directions: none; those of each image; all
             images and the prompt tokens before them; or everything before the action queries (a prefix-LM).
         is_cross_attention: whether images are attended to from outside the sequence.
-        can_cache: whether the decoder's past can be kept as keys and values per token, with any attention mask.
         position_rows: 1, or 3 if a position is (time, height, width).
         add_special_tokens: whether the tokenizer adds its own begin and end tokens to the prompt.
         images_at: tokens of the prompt that stand before the images.
@@ -56,7 +55,6 @@ class Backbone(nn.Module, ABC):
     prompt_template: str = "{instruction}"
     bidirectional: Literal["none", "images", "lead_and_images", "prefix"] = "none"
     is_cross_attention: ClassVar[bool] = False
-    can_cache: bool = True
     position_rows: int = 1
     add_special_tokens: bool = False
     images_at: int = 0

@@ -73,7 +73,11 @@ class NativeBackbone(Backbone):
         if "token_type_ids" in inspect.signature(model.base_model.forward).parameters and self.bidirectional == "none":
             self.bidirectional = "images"
         kinds = set(getattr(self.text_tower.config, "layer_types", None) or ())
-        self.can_cache = kinds <= {"full_attention", "sliding_attention"}
+        if not kinds <= {"full_attention", "sliding_attention"}:
+            raise ConfigError(
+                f"{type(model).__name__} has layers of the kind {sorted(kinds)}; a policy needs attention layers, which "
+                "take a mask and keep a past per token"
+            )
         self.max_positions = getattr(self.text_tower.config, "max_position_embeddings", None)
         vision = getattr(model.config, "vision_config", None)
         self._num_deep = len(getattr(vision, "deepstack_visual_indexes", None) or ())
