@@ -72,7 +72,8 @@ def _tiny(**text: Any) -> Architecture:
     return Architecture(
         vision=dict(TINY_VISION, model_type="clip_vision_model", hidden_act="quick_gelu"),
         text=text,
-        own={"every": 2, "depth": 2, "num_latents": 5, "num_heads": 2, "head_dim": 8},
+        # A decoder that knows nothing has nothing to protect, so its gates are open from the start.
+        own={"every": 2, "depth": 2, "num_latents": 5, "num_heads": 2, "head_dim": 8, "gate": 1.0},
         image_size=TINY_VISION["image_size"],
         image_mean=CLIP_MEAN,
         image_std=CLIP_STD,
@@ -101,12 +102,11 @@ class FlamingoBackbone(CompositeBackbone):
 
     def __init__(self, architecture: Architecture, tokenizer: Any) -> None:
         super().__init__(architecture, tokenizer)
-        own, width = architecture.own, self.decoder.config.hidden_size
+        self.max_positions = self.max_positions or self.decoder.config.max_seq_len  # the name that MPT has for it
+        own, widths = architecture.own, (self.hidden_size, architecture.vision["hidden_size"])
         self.gated = nn.ModuleDict(
             {
-                str(layer): GatedCrossAttention(
-                    width, architecture.vision["hidden_size"], own["num_heads"], own["head_dim"]
-                )
+                str(layer): GatedCrossAttention(*widths, own["num_heads"], own["head_dim"], gate=own["gate"])
                 for layer in range(own["every"] - 1, len(self.decoder_layers), own["every"])
             }
         )
@@ -227,6 +227,7 @@ class FlamingoBackbone(CompositeBackbone):
                 "num_latents": num_latents,
                 "num_heads": _NUM_HEADS,
                 "head_dim": inner // _NUM_HEADS,
+                "gate": 0.0,
             },
             image_size=clip.image_size,
             image_mean=CLIP_MEAN,

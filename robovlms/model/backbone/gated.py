@@ -52,21 +52,22 @@ class MaskedCrossAttention(nn.Module):
 
 
 class GatedCrossAttention(nn.Module):
-    """Cross-attention and a feed-forward network, each behind a gate that is closed at first.
+    """Cross-attention and a feed-forward network, each behind a gate.
 
     Args:
         dim: d, width of the sequence's tokens.
         media_dim: e, width of the media.
         num_heads: attention heads.
         head_dim: width of a head.
+        gate: what both gates begin at; at 0 they are closed, and a pretrained decoder begins as it was.
     """
 
-    def __init__(self, dim: int, media_dim: int, num_heads: int = 8, head_dim: int = 64) -> None:
+    def __init__(self, dim: int, media_dim: int, num_heads: int = 8, head_dim: int = 64, *, gate: float = 0.0) -> None:
         super().__init__()
         self.attn = MaskedCrossAttention(dim, media_dim, num_heads, head_dim)
-        self.attn_gate = nn.Parameter(torch.zeros(1))
+        self.attn_gate = nn.Parameter(torch.full((1,), gate))
         self.ff = feed_forward(dim)
-        self.ff_gate = nn.Parameter(torch.zeros(1))
+        self.ff_gate = nn.Parameter(torch.full((1,), gate))
         self.saves_memory = False
 
     def forward(self, hidden: Float[Tensor, "f s d"], media: Media | None) -> Float[Tensor, "f s d"]:
