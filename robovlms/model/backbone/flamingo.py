@@ -94,8 +94,8 @@ class FlamingoBackbone(CompositeBackbone):
 
     is_cross_attention = True
     tiny: ClassVar[dict[str, Architecture]] = {
-        "mpt": _tiny(model_type="mpt", **_TINY_MPT),
         "llama": _tiny(model_type="llama", **TINY_TEXT),
+        "mpt": _tiny(model_type="mpt", **_TINY_MPT),
         "gpt_neox": _tiny(model_type="gpt_neox", **_TINY_NEOX),
         "opt": _tiny(model_type="opt", **_TINY_OPT),
     }
@@ -103,7 +103,7 @@ class FlamingoBackbone(CompositeBackbone):
     def __init__(self, architecture: Architecture, tokenizer: Any) -> None:
         super().__init__(architecture, tokenizer)
         self.max_positions = self.max_positions or self.decoder.config.max_seq_len  # the name that MPT has for it
-        own, widths = architecture.own, (self.hidden_size, architecture.vision["hidden_size"])
+        own, widths = architecture.own, (self.decoder.config.hidden_size, architecture.vision["hidden_size"])
         self.gated = nn.ModuleDict(
             {
                 str(layer): GatedCrossAttention(*widths, own["num_heads"], own["head_dim"], gate=own["gate"])

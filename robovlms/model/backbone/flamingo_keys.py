@@ -104,6 +104,17 @@ _CLIP = (
     drop(r"clip\.(?:text_model\..*|text_projection\.weight|visual_projection\.weight|logit_scale)", "for retrieval"),
     rename(r"clip\.(?:vision_model\.)?((?:embeddings|pre_layrnorm|encoder)\..*)", r"vision.\1"),
 )
+# The language model is the policy's `backbone`, the vision tower the image half of a whole CLIP.
+_ORIGINAL = (
+    rename(r"backbone\.(.*)", r"lang_encoder.\1"),
+    drop(r"model\..*", "stored once more as backbone.*"),
+    rename(r"vision_encoder\.visual\.(.*)", r"vision_encoder.\1"),
+    drop(
+        r"vision_encoder\.(?:(?:transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection|logit_scale)",
+        "the text half of CLIP",
+    ),
+    rename(r"(perceiver\..*)", r"\1"),
+)
 
 
 def language_model(model_type: str) -> LanguageModel:
@@ -142,18 +153,14 @@ def rename_flamingo(state: Mapping[str, Tensor], model_type: str, source: str) -
     return apply_rules(apply_rules(state, unwrap, source), (keep, *names.rules), source)
 
 
-def from_original_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_original_layout(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """OpenFlamingo's names for the weights of an original RoboVLMs Flamingo policy.
 
-    Its language model is `backbone.*`, and its `vision_encoder.*` is a whole CLIP, of which the image half is kept.
-
     Args:
-        state: name -> tensor; the prefix `model.` is gone, heads and action token are left out.
+        state: name -> tensor; the prefix `model.` of all names is gone, heads and action token are left out.
+        source: where the weights come from, for messages.
+
+    Raises:
+        CheckpointError: names a tensor that is not known.
     """
-    prefixes = {"backbone.": "lang_encoder.", "vision_encoder.visual.": "vision_encoder.", "perceiver.": "perceiver."}
-    return {
-        new + name.removeprefix(old): tensor
-        for name, tensor in state.items()
-        for old, new in prefixes.items()
-        if name.startswith(old)
-    }
+    return apply_rules(state, _ORIGINAL, source)
