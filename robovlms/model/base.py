@@ -75,6 +75,7 @@ class BaseRoboVLM(nn.Module):
         self._init_heads()
         self.history: History = HISTORIES[config.history](self)
         self._trainable_params_setup()
+        self.backbone.serve(self)
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "BaseRoboVLM":
@@ -98,6 +99,8 @@ class BaseRoboVLM(nn.Module):
         self.act_head = build_head(config, self.action_space, self.backbone, self.action_tokenizer)
         self.proprio_projection = nn.Linear(self.proprio_dim, d) if self.proprio_dim else None
         resampler = config.resampler
+        if resampler.num_latents and self.backbone.is_cross_attention:
+            raise ConfigError("model.resampler: this VLM resamples its images itself; set num_latents: 0")
         self.vision_resampler = (
             PerceiverResampler(
                 self.backbone.embed_width,
@@ -269,7 +272,11 @@ class BaseRoboVLM(nn.Module):
         predictions = self.act_head.predict(features.float(), step_mask)
         if not self.act_head.is_discrete:
             return PolicyOutput(action_predictions=predictions)
-        return PolicyOutput(action_predictions=predictions, action_logits=self.act_head.action_logits(features.float()))
+        logits = self.act_head.action_logits(features.float())
+        if not self.config.original_layout:  # the text's own ids come first
+            first = self.action_tokenizer.action_token_begin_idx + 1
+            logits = nn.functional.pad(logits, (first, 0), value=-math.inf)
+        return PolicyOutput(action_predictions=predictions, action_logits=logits)
 
     def forward_batch(self, batch: Batch, mode: Literal["train", "inference"] = "train") -> PolicyOutput:
         """`forward` on a batch of the loader."""
@@ -293,6 +300,4 @@ class BaseRoboVLM(nn.Module):
             image: uint8 [3, h, w], or [h, w, 3] as NumPy array or Pillow image; None = text only.
             max_new_tokens: longest answer.
         """
-        from robovlms.model.generate import generate_text
-
-        return generate_text(self.backbone, prompt, image, max_new_tokens)
+        return self.backbone.generate(prompt, image, max_new_tokens=max_new_tokens)

@@ -62,6 +62,8 @@ def build_head(
             f"model.history is {config.history!r} but model.head is {config.head!r}, which needs the features of past "
             "frames; set head: fc or history: policy_head"
         )
+    if config.token_source == "vision" and backbone.is_cross_attention:
+        raise ConfigError("model.token_source 'vision': this VLM has no image tokens in its sequence; set all or text")
     if config.token_source != "action" and (head.is_discrete or head.has_parallel_queries):
         raise ConfigError(
             f"model.head {config.head!r} reads its own action queries, but model.token_source is "

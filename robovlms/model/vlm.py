@@ -10,11 +10,14 @@ from robovlms.config import ModelConfig, TokenizerConfig, VLMConfig
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.model.backbone.auto import AutoRoboVLM
 from robovlms.model.backbone.base import Backbone
+from robovlms.model.backbone.flamingo import RoboFlamingo
 from robovlms.model.backbone.kosmos import RoboKosmos
 from robovlms.model.backbone.llava import RoboLLaVA
+from robovlms.model.backbone.moondream import RoboMoonDream
 from robovlms.model.backbone.paligemma import RoboPaligemma
 from robovlms.model.backbone.qwen import RoboQwen
 from robovlms.model.backbone.tiny import TinyBackbone
+from robovlms.model.backbone.uform import RoboUform
 from robovlms.model.base import BaseRoboVLM
 
 
@@ -28,10 +31,13 @@ class RoboTiny(BaseRoboVLM):
 POLICIES: dict[str, type[BaseRoboVLM]] = {
     "tiny": RoboTiny,
     "auto": AutoRoboVLM,
+    "flamingo": RoboFlamingo,
     "kosmos": RoboKosmos,
     "llava": RoboLLaVA,
+    "moondream": RoboMoonDream,
     "paligemma": RoboPaligemma,
     "qwen": RoboQwen,
+    "uform": RoboUform,
 }
 
 

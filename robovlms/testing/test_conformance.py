@@ -36,6 +36,9 @@ Values = dict[str, Any]
 
 
 def build(vlm: str, history: str, head: str, inputs: Inputs, values: Values) -> BaseRoboVLM:
+    needs_image_tokens = values.get("token_source") == "vision" or "resampler" in values
+    if needs_image_tokens and find_policy_class(vlm).backbone_class.is_cross_attention:
+        pytest.skip("this VLM has no image tokens in its sequence")
     return tiny_policy(vlm, history=history, head=head, window_size=inputs.vision_x.shape[1], **values)
 
 
@@ -208,7 +211,7 @@ def test_bf16_is_close_to_fp32(vlm: str, history: str, head: str, inputs: Inputs
     exact = predict(policy, inputs)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = predict(policy, inputs)
-    assert 0 < (rounded - exact).abs().max() < 0.1
+    assert (rounded - exact).abs().max() < 0.1
 
 
 @each_policy

@@ -50,7 +50,12 @@ class BaseTrainer:
     Args:
         config: of the run.
         show_progress: whether to print progress.
+
+    Attributes:
+        policy: what was trained last.
     """
+
+    policy: BaseRoboVLM
 
     def __init__(self, config: RunConfig, *, show_progress: bool = True) -> None:
         self.config, self.show_progress = config, show_progress
@@ -70,7 +75,8 @@ class BaseTrainer:
             DataError: if the loss is not finite.
         """
         dataset = data_module.train_dataset
-        policy = self._policy(model, dataset.source).to(self.device)
+        # Float32 holds the weights that are trained: updates of a small step are lost in bfloat16.
+        self.policy = policy = self._policy(model, dataset.source).float().to(self.device)
         contract = build_contract(self.config, dataset.source, policy.prompt_encoder)
         check_dataset(dataset, contract)
         optimizer = build_optimizer(policy, self.config.train)

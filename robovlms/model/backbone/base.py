@@ -1,5 +1,6 @@
 """What a vision-language model must offer to become a policy."""
 
+import weakref
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from robovlms.config import TokenizerConfig, VLMConfig
 from robovlms.data.text import PromptEncoder
-from robovlms.errors import DataError
+from robovlms.errors import DataError, PolicyError
 from robovlms.model.cache import KVCache
 
 
@@ -67,6 +68,7 @@ class Backbone(nn.Module, ABC):
     image_std: tuple[float, ...]
     resample: str = "bicubic"
     max_positions: int | None = None
+    _policy: "weakref.ref[nn.Module] | None" = None
 
     @classmethod
     @abstractmethod
@@ -159,6 +161,29 @@ class Backbone(nn.Module, ABC):
     def unused_parameters(self) -> set[nn.Parameter]:
         """Parameters that neither `encode_images` nor `decode` depends on; they are never trained."""
         return set()
+
+    def serve(self, policy: nn.Module) -> None:
+        """Let calls of this VLM reach the policy that it became part of, as long as that exists."""
+        self._policy = weakref.ref(policy)
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        """Call the policy that this VLM is part of; arguments as in `BaseRoboVLM.forward`.
+
+        Raises:
+            PolicyError: if it is part of none.
+        """
+        policy = self._policy() if self._policy is not None else None
+        if policy is None:
+            raise PolicyError(
+                "a bare VLM predicts no actions; make a policy of it with BaseTrainer(config).fit(model, data)"
+            )
+        return policy(*arguments, **keywords)
+
+    def generate(self, prompt: str, image: Any = None, *, max_new_tokens: int = 32) -> str:
+        """Continue a text about an image, greedily; arguments as in `BaseRoboVLM.generate`."""
+        from robovlms.model.generate import generate_text  # that module puts sequences together, so it imports this one
+
+        return generate_text(self, prompt, image, max_new_tokens)
 
     def image_positions(self, num_tokens: int) -> tuple[Int64[Tensor, "k"], Int64[Tensor, "3 k"]] | None:
         """Where the k tokens of an image stand; None = one after the other, as text does.

@@ -1,11 +1,18 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL; the first Qwen-VL is `qwen_vl1`.
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, and the way to the first Qwen-VL, which has a file of its own.
 
 Source: Wang et al., "Qwen2-VL", 2024, https://arxiv.org/abs/2409.12191.
 """
 
+import dataclasses
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
+from robovlms.config import TokenizerConfig, VLMConfig
+from robovlms.model.backbone.base import Backbone
 from robovlms.model.backbone.native import TINY_TEXT, NativeBackbone
+from robovlms.model.backbone.qwen_vl1 import QwenVL1Backbone
 from robovlms.model.base import BaseRoboVLM
 
 _VISION = dict(depth=2, num_heads=4, patch_size=14, spatial_merge_size=2, temporal_patch_size=2)
@@ -44,6 +51,28 @@ class QwenBackbone(NativeBackbone):
             **_MARKS,
         ),
     }  # fmt: skip
+
+    @classmethod
+    def build(cls, vlm: VLMConfig, tokenizer: TokenizerConfig, dtype: torch.dtype, assets: Path | None) -> Backbone:
+        if not _is_first_generation(vlm, assets):
+            return super().build(vlm, tokenizer, dtype, assets)
+        overrides = {key: value for key, value in vlm.overrides.items() if key != "model_type"}
+        return QwenVL1Backbone.build(dataclasses.replace(vlm, overrides=overrides), tokenizer, dtype, assets)
+
+
+def _is_first_generation(vlm: VLMConfig, assets: Path | None) -> bool:
+    """Whether the weights are those of 2023: `model_type` "qwen", without a class in transformers."""
+    if assets is not None:
+        return not (assets / "config.json").is_file()
+    if vlm.pretrained is None:
+        return vlm.overrides.get("model_type") == "qwen"
+    from transformers import PretrainedConfig
+
+    try:
+        values, _ = PretrainedConfig.get_config_dict(vlm.pretrained)
+    except (OSError, ValueError):
+        return False  # reported by what reads the rest
+    return values.get("model_type") == "qwen"
 
 
 class RoboQwen(BaseRoboVLM):
