@@ -207,7 +207,9 @@ class NativeBackbone(Backbone):
         return None if head is None or head.weight is self.word_embedding.weight else head
 
     def enable_gradient_checkpointing(self) -> None:
-        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The first name is that of late releases of transformers 5.
+        old = self.model.gradient_checkpointing_enable
+        getattr(self.model, "activation_checkpointing_enable", old)({"use_reentrant": False})
 
     def unused_parameters(self) -> set[nn.Parameter]:
         return unused_parameters(self.model, self.vision_tower)
