@@ -9,23 +9,25 @@ OpenFlamingo releases only what it trained. So a folder for `model.vlm.pretraine
 
     flamingo/
     ├── config.json      {"vision_model": "openai/clip-vit-large-patch14",
-    │                     "language_model": "anas-awadalla/mpt-1b-redpajama-200b-dolly",
-    │                     "cross_attn_every_n_layers": 1}
+    │                     "language_model": "anas-awadalla/mpt-1b-redpajama-200b-dolly"}
     └── checkpoint.pt    of openflamingo/OpenFlamingo-3B-vitl-mpt1b-langinstruct
 
 The two models are hub ids, or folders relative to this one, of the Hugging Face format: `config.json`, weights, and,
 with the language model, the tokenizer. A weight in `checkpoint.pt` takes precedence over theirs; if it holds the whole
 language model or the vision tower (under OpenCLIP's names), that model's folder need only hold its `config.json`.
 
-================================  ==============================================  =========================
-released                          language_model                                  cross_attn_every_n_layers
-================================  ==============================================  =========================
-OpenFlamingo-3B-vitl-mpt1b        anas-awadalla/mpt-1b-redpajama-200b             1
-   …-langinstruct                 anas-awadalla/mpt-1b-redpajama-200b-dolly       1
-OpenFlamingo-4B-vitl-rpj3b        togethercomputer/RedPajama-INCITE-Base-3B-v1    2
-   …-langinstruct                 …-Instruct-3B-v1                                2
-OpenFlamingo-9B-vitl-mpt7b        anas-awadalla/mpt-7b                            4
-================================  ==============================================  =========================
+================================  ==============================================
+released                          language_model
+================================  ==============================================
+OpenFlamingo-3B-vitl-mpt1b        anas-awadalla/mpt-1b-redpajama-200b
+   …-langinstruct                 anas-awadalla/mpt-1b-redpajama-200b-dolly
+OpenFlamingo-4B-vitl-rpj3b        togethercomputer/RedPajama-INCITE-Base-3B-v1
+   …-langinstruct                 togethercomputer/RedPajama-INCITE-Instruct-3B-v1
+OpenFlamingo-9B-vitl-mpt7b        anas-awadalla/mpt-7b
+================================  ==============================================
+
+These MPT are copies of MosaicML's with the tokenizer beside the weights. Where a language model comes without one, set
+`model.tokenizer.pretrained`, for MPT and RedPajama to "EleutherAI/gpt-neox-20b".
 
 Source: https://github.com/mlfoundations/open_flamingo; Awadalla et al., "OpenFlamingo", 2023,
 https://arxiv.org/abs/2308.01390.
@@ -47,7 +49,6 @@ from robovlms.model.backbone.composite import (
     Architecture,
     CompositeBackbone,
     native_config,
-    without_tied_head,
 )
 from robovlms.model.backbone.flamingo_keys import SOURCES, language_model, rename_flamingo
 from robovlms.model.backbone.gated import GatedCrossAttention, attach
@@ -181,7 +182,7 @@ class FlamingoBackbone(CompositeBackbone):
     def read_tokenizer(cls, source: str | Path) -> Any:
         """Adds the marks of OpenFlamingo, in its order, so that they get the ids of its embeddings."""
         folder = Path(source)
-        if (folder / "checkpoint.pt").is_file() or (folder / "config.json").is_file():
+        if (folder / "config.json").is_file():
             config = read_config(folder)
             source = _part(folder, config, "language_model") if "language_model" in config else folder
         tokenizer = super().read_tokenizer(source)
@@ -203,10 +204,11 @@ class FlamingoBackbone(CompositeBackbone):
             named = {prefix + name: tensor for name, tensor in own.items()}
             weights |= rename_flamingo(named, text["model_type"], f"{source} ({part})")
         text["vocab_size"] = shape_of(weights, embedding, source)[0]
-        if native_config(text).tie_word_embeddings:
+        is_tied = native_config(text).tie_word_embeddings
+        if is_tied:
             weights.pop("lm_head.weight", None)
-        weights, is_tied = without_tied_head(weights, embedding)
-        if not is_tied:
+        else:
+            shape_of(weights, "lm_head.weight", source)
             weights["lm_head.weight"] = with_rows(weights["lm_head.weight"], text["vocab_size"])
         return cls._architecture(config, text, weights, source, is_tied), weights
 
@@ -222,7 +224,7 @@ class FlamingoBackbone(CompositeBackbone):
             vision={name: getattr(clip, name) for name in _VISION_SHAPE} | {"model_type": "clip_vision_model"},
             text=text,
             own={
-                "every": config.get("cross_attn_every_n_layers", 1),
+                "every": _first_gated(weights, source) + 1,
                 "depth": count_layers(weights, r"bridge\.layers\.(\d+)\."),
                 "num_latents": num_latents,
                 "num_heads": _NUM_HEADS,
@@ -242,6 +244,16 @@ def _part(folder: Path, config: dict[str, Any], name: str) -> Path:
         raise CheckpointError(f"{folder / 'config.json'} lacks {name!r}: a folder, relative to it, or a hub id")
     inside = folder / config[name]
     return inside if inside.is_dir() else locate(config[name])
+
+
+def _first_gated(weights: dict[str, Tensor], source: str) -> int:
+    """The first layer with a gated block; the others follow at the same distance."""
+    layers = {int(name.split(".")[1]) for name in weights if name.startswith("gated.")}
+    if not layers:
+        raise CheckpointError(
+            f"{source}: no tensor of a gated_cross_attn_layer; is this a checkpoint of another model?"
+        )
+    return min(layers)
 
 
 def language_config(config: dict[str, Any]) -> dict[str, Any]:
