@@ -239,6 +239,7 @@ class CompositeBackbone(Backbone):
         try:
             values = json.loads(path.read_text())
             is_byte_tokenizer = values.pop("is_byte_tokenizer")
+            values |= {name: tuple(values[name]) for name in ("image_mean", "image_std")}
             architecture = Architecture(**values)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"cannot read the VLM's architecture from {path}: {error}") from error
@@ -280,11 +281,8 @@ class CompositeBackbone(Backbone):
         return self.lm_head
 
     def enable_gradient_checkpointing(self) -> None:
-        for tower in (self.vision, self.decoder):
-            if hasattr(tower, "activation_checkpointing_enable"):  # the name since transformers 5.20 or so
-                tower.activation_checkpointing_enable({"use_reentrant": False})
-            else:
-                tower.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(self.vision)
+        recompute_activations(self.decoder)
 
     # ------------------------------------------------------------------------------------------------------- tensors
 
@@ -308,6 +306,14 @@ def native_config(values: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     return AutoConfig.for_model(**deepcopy(values))
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Let the layers of a model of transformers compute their activations again in the backward pass."""
+    if hasattr(model, "activation_checkpointing_enable"):  # what late releases of transformers 5 call it
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 @contextlib.contextmanager

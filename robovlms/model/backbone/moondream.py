@@ -135,6 +135,10 @@ class MoonDreamBackbone(CompositeBackbone):
         )
     }
 
+    def __init__(self, architecture: Architecture, tokenizer: Any) -> None:
+        super().__init__(architecture, tokenizer)
+        self.images_at = 1  # after the begin token, whatever the tokenizer calls it
+
     def make_vision(self, architecture: Architecture) -> nn.Module:
         from transformers import SiglipVisionModel
 

@@ -92,7 +92,7 @@ def sine_positions(width: int, side: int) -> Float[Tensor, "n d"]:
     angle = torch.arange(side, dtype=torch.float64, device="cpu").unsqueeze(1) * frequency
     line = torch.cat([angle.sin(), angle.cos()], dim=1)
     column, row = line.repeat(side, 1), line.repeat_interleave(side, dim=0)
-    return torch.cat([column, row], dim=1)
+    return torch.cat([column, row], dim=1).float()
 
 
 class QwenEmbeddings(nn.Module):
