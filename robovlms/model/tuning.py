@@ -8,6 +8,7 @@
     train_decoder_layers    ✓           the last k            ✓                                ✓
     lora                                                                                       ✓           ✓
 
+With `train_decoder_layers`, blocks that look at images outside the sequence are trained too.
 `freeze_vision`, `freeze_text_embedding` and `freeze_resampler` take their column away. Head, action queries and
 proprioception are always trained. Weights on which no loss depends are never trained, so that a trainable parameter is
 one that gets a gradient: the vocabulary's output layer where nobody asks for words, and what the backbone lists itself.
@@ -51,14 +52,14 @@ def set_trainable(policy: nn.Module) -> None:
 def _trained(policy: nn.Module) -> Parameters:
     config, backbone = policy.config, policy.backbone
     of_backbone = set(backbone.parameters())
-    resampler = _of(getattr(backbone, "resampler", None), policy.vision_resampler)
+    resampler = _of(backbone.resampler, policy.vision_resampler)
     if config.lora.rank:
         trained = adapter_parameters(backbone)
     elif config.freeze_backbone:
         trained = set()
     elif config.train_decoder_layers is not None:
         last = _last_layers(backbone, config.train_decoder_layers)
-        trained = _of(backbone.vision_tower, backbone.word_embedding, *last)
+        trained = _of(backbone.vision_tower, backbone.word_embedding, backbone.cross_attention, *last)
     else:
         trained = set(of_backbone)
     trained |= resampler | {p for p in policy.parameters() if p not in of_backbone}
@@ -90,7 +91,7 @@ def count_parameters(policy: nn.Module) -> list[PartSize]:
     parts = {
         "adapters": adapter_parameters(backbone),
         "token embedding": _of(backbone.word_embedding),
-        "resampler": _of(getattr(backbone, "resampler", None), policy.vision_resampler),
+        "resampler": _of(backbone.resampler, policy.vision_resampler),
         "vision tower": _of(backbone.vision_tower),
         "text tower": _of(backbone.text_tower),
         "output layer": _of(backbone.output_embedding),

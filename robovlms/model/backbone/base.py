@@ -117,6 +117,16 @@ class Backbone(nn.Module, ABC):
         """The vocabulary's output layer, d -> vocabulary; None if it is the transposed `word_embedding`."""
 
     @property
+    def resampler(self) -> nn.Module | None:
+        """A part of the VLM that turns many image tokens into few, if it has one that is trained by itself."""
+        return None
+
+    @property
+    def cross_attention(self) -> nn.Module | None:
+        """Blocks through which the decoder looks at images outside the sequence, trained beside frozen layers."""
+        return None
+
+    @property
     def embed_width(self) -> int:
         """Width e of the embeddings that `decode` takes: d, or a multiple of it if image tokens feed deeper layers."""
         return self.hidden_size

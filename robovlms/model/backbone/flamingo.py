@@ -146,6 +146,14 @@ class FlamingoBackbone(CompositeBackbone):
             return self.decoder.decoder.layers
         return self.decoder.blocks if kind == "mpt" else self.decoder.layers
 
+    @property
+    def resampler(self) -> nn.Module:
+        return self.bridge
+
+    @property
+    def cross_attention(self) -> nn.Module:
+        return self.gated
+
     def enable_gradient_checkpointing(self) -> None:
         super().enable_gradient_checkpointing()
         for block in self.gated.values():
