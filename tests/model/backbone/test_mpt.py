@@ -3,15 +3,12 @@
 import pytest
 import torch
 from torch import Tensor
+from transformers import MptConfig, MptModel
 
 from robovlms.errors import CheckpointError
+from robovlms.model.backbone.mpt import MptDecoder, alibi_slopes, mpt_arguments
 from robovlms.model.backbone.native_decoder import run_decoder
 from robovlms.model.cache import KVCache
-
-transformers = pytest.importorskip("transformers")
-from transformers import MptConfig, MptModel  # noqa: E402
-
-from robovlms.model.backbone.mpt import MptDecoder, alibi_slopes, mpt_arguments  # noqa: E402
 
 WIDTH, LENGTH = 24, 7
 
