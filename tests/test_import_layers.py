@@ -25,6 +25,7 @@ ALLOWED = {
     "train": BASE | {"actions", "data", "model"},
     "policy": BASE | {"actions", "data", "model"},
     "evaluate": BASE | {"actions", "data", "model", "train", "policy"},
+    "testing": BASE | {"actions", "data", "model", "train", "policy"},
     "info": BASE | {"actions", "data", "model"},
     "demo": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info"},
     "__main__": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info", "demo"},

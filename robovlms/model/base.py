@@ -16,7 +16,7 @@ from robovlms.data.batch import Batch
 from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.model.backbone.base import Backbone
-from robovlms.model.build_head import build_action_tokenizer, build_head
+from robovlms.model.build_head import build_action_tokenizer, build_head, count_learned_queries
 from robovlms.model.history import HISTORIES, History, Stream
 from robovlms.model.history.frames import Frames, pack_left
 from robovlms.model.resampler import PerceiverResampler
@@ -95,28 +95,25 @@ class BaseRoboVLM(nn.Module):
         config, d = self.config, self.hidden_size
         if config.history not in HISTORIES:
             raise ConfigError("model.history: " + unknown_name("history", config.history, HISTORIES))
+        num_queries = count_learned_queries(config)
+        # Unlike each other from the start, and of unit norm on average.
+        self.action_token = nn.Parameter(torch.randn(num_queries, d) / math.sqrt(d), requires_grad=num_queries > 0)
+        self.proprio_projection = nn.Linear(self.proprio_dim, d) if self.proprio_dim else None
         self.action_tokenizer = build_action_tokenizer(config, self.backbone) if config.head == "discrete" else None
         self.act_head = build_head(config, self.action_space, self.backbone, self.action_tokenizer)
-        self.proprio_projection = nn.Linear(self.proprio_dim, d) if self.proprio_dim else None
-        resampler = config.resampler
-        if resampler.num_latents and self.backbone.is_cross_attention:
+        self.vision_resampler = self._build_resampler() if config.resampler.num_latents else None
+
+    def _build_resampler(self) -> PerceiverResampler:
+        if self.backbone.is_cross_attention:
             raise ConfigError("model.resampler: this VLM resamples its images itself; set num_latents: 0")
-        self.vision_resampler = (
-            PerceiverResampler(
-                self.backbone.embed_width,
-                depth=resampler.depth,
-                num_latents=resampler.num_latents,
-                num_heads=resampler.num_heads,
-                head_dim=resampler.head_dim,
-            )
-            if resampler.num_latents
-            else None
+        shape = self.config.resampler
+        return PerceiverResampler(
+            self.backbone.embed_width,
+            depth=shape.depth,
+            num_latents=shape.num_latents,
+            num_heads=shape.num_heads,
+            head_dim=shape.head_dim,
         )
-        is_prompted = self.act_head.is_discrete and config.original_layout
-        per_frame = 1 if self.act_head.is_discrete else self.act_head.num_queries
-        num_learned = 0 if is_prompted or config.token_source != "action" else per_frame
-        # Unlike each other from the start, and of unit norm on average.
-        self.action_token = nn.Parameter(torch.randn(num_learned, d) / math.sqrt(d), requires_grad=num_learned > 0)
 
     def _trainable_params_setup(self) -> None:
         set_trainable(self)

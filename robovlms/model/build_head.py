@@ -34,10 +34,31 @@ class TextVocabulary:
         return self.backbone.logits(hidden)
 
 
+def find_head(config: ModelConfig) -> type[BasePolicyHead]:
+    """The configured head's class.
+
+    Raises:
+        ConfigError: names the nearest known one.
+    """
+    if config.head not in HEADS:
+        raise ConfigError("model.head: " + unknown_name("head", config.head, HEADS))
+    return HEADS[config.head]
+
+
+def count_learned_queries(config: ModelConfig) -> int:
+    """Learned query tokens of a frame: none where the head reads tokens that are there anyway."""
+    head = find_head(config)
+    if config.token_source != "action" or (head.is_discrete and config.original_layout):
+        return 0
+    if head.is_discrete:
+        return 1  # the first one; the others are the action tokens before
+    return config.fwd_pred_next_n if head.has_parallel_queries else config.latent
+
+
 def build_action_tokenizer(config: ModelConfig, backbone: Backbone) -> ActionTokenizer:
     """Action tokens of a discrete head, behind the tokenizer's own or, for the original's weights, among them.
 
-    The VLM's tokenizer is left as it is: prompts have no action tokens. `ActionTokenizer(tokenizer)` gives the same ids.
+    The VLM's tokenizer is left as it is: prompts have no action tokens. `ActionTokenizer(tokenizer)` gives these ids.
     """
     tokenizer = backbone.tokenizer
     if config.original_layout:
@@ -54,9 +75,7 @@ def build_head(
     Raises:
         ConfigError: if the head is unknown, or contradicts the history or the token source.
     """
-    if config.head not in HEADS:
-        raise ConfigError("model.head: " + unknown_name("head", config.head, HEADS))
-    head = HEADS[config.head]
+    head = find_head(config)
     if config.history in ("one_step", "video") and head.needs_history:
         raise ConfigError(
             f"model.history is {config.history!r} but model.head is {config.head!r}, which needs the features of past "

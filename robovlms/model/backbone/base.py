@@ -176,6 +176,10 @@ class Backbone(nn.Module, ABC):
         """Let calls of this VLM reach the policy that it became part of, as long as that exists."""
         self._policy = weakref.ref(policy)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the way back to the policy, which cannot be copied to a file."""
+        return {name: value for name, value in self.__dict__.items() if name != "_policy"}
+
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
         """Call the policy that this VLM is part of; arguments as in `BaseRoboVLM.forward`.
 
