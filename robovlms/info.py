@@ -97,7 +97,8 @@ def _show_sizes_of_config(config: RunConfig, console: Console) -> None:
     try:
         sizes = _sizes_of_config(config, space, proprio_dim)
     except ModuleNotFoundError as error:
-        console.print(f"\nParameters are not counted: {missing_dependency(error) or error}", soft_wrap=True)
+        reason = missing_dependency(error) or error
+        console.print(f"\nParameters are not counted: {reason}", markup=False, soft_wrap=True)
         return
     _show(f"Parameters, {origin}", parameter_table(sizes), console)
 

@@ -64,7 +64,7 @@ def _left_out(backbone: Backbone) -> set[nn.Module]:
     for module in backbone.modules():
         if isinstance(module, nn.MultiheadAttention):  # it reads its layers' weights without calling them
             skipped.update(module.modules())
-    for part in (backbone.output_embedding, getattr(backbone, "resampler", None)):
+    for part in (backbone.output_embedding, backbone.resampler):
         if part is not None:
             skipped.update(part.modules())
     return skipped

@@ -114,10 +114,9 @@ class NF4Linear(QuantizedLinear):
         return packed, state.absmax
 
     def unpack(self, dtype: torch.dtype) -> Tensor:
-        weight = torch.empty(self.out_features, self.in_features, dtype=dtype, device=self.packed.device)
-        return _bitsandbytes().dequantize_4bit(
-            self.packed, absmax=self.scale.float(), out=weight, blocksize=_NF4_BLOCK, quant_type="nf4"
-        )
+        library, shape = _bitsandbytes(), torch.Size((self.out_features, self.in_features))
+        state = library.QuantState(self.scale.float(), shape=shape, blocksize=_NF4_BLOCK, quant_type="nf4", dtype=dtype)
+        return library.dequantize_4bit(self.packed, state)
 
 
 LAYERS: dict[int, type[QuantizedLinear]] = {8: Int8Linear, 4: NF4Linear}
