@@ -89,18 +89,20 @@ def _show_sizes_of_config(config: RunConfig, console: Console) -> None:
         )
         return
     dataset = config.data.path
-    if dataset is not None and (dataset / "meta" / "info.json").is_file():
-        space, proprio_dim, origin = *_sizes_of_dataset(dataset), f"of {dataset}"
-    else:
-        space, proprio_dim = _assumed_space(), _ASSUMED_NUMBERS
-        origin = f"if an action and the proprioception have {_ASSUMED_NUMBERS} numbers each"
+    is_there = dataset is not None and (dataset / "meta" / "info.json").is_file()
+    numbers = (
+        f"with the actions of {dataset}"
+        if is_there
+        else f"assuming actions and proprioception of {_ASSUMED_NUMBERS} numbers"
+    )
     try:
+        space, proprio_dim = _numbers_of(dataset) if is_there else (_assumed_space(), _ASSUMED_NUMBERS)
         sizes = _sizes_of_config(config, space, proprio_dim)
     except ModuleNotFoundError as error:
         reason = missing_dependency(error) or error
         console.print(f"\nParameters are not counted: {reason}", markup=False, soft_wrap=True)
-        return
-    _show(f"Parameters, {origin}", parameter_table(sizes), console)
+    else:
+        _show(f"Parameters, {numbers}", parameter_table(sizes), console)
 
 
 def _sizes_of_config(config: RunConfig, space: ActionSpace, proprio_dim: int) -> list[PartSize]:
@@ -113,7 +115,7 @@ def _sizes_of_config(config: RunConfig, space: ActionSpace, proprio_dim: int) ->
         return count_parameters(build_policy(config.model, space, proprio_dim))
 
 
-def _sizes_of_dataset(path: Path) -> tuple[ActionSpace, int]:
+def _numbers_of(path: Path) -> tuple[ActionSpace, int]:
     from robovlms.data.sources.lerobot import LeRobotSource
 
     source = LeRobotSource(path)

@@ -48,7 +48,7 @@ def test_a_configuration_shows_the_sizes_that_training_finds(
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(config))
     before = shown(file, capsys)
-    assert f"Parameters, of {config.data.path}" in before
+    assert f"Parameters, with the actions of {config.data.path}" in before
     trained = train_from_config(config)
     start_up = capsys.readouterr().err
     sizes = count_parameters(trained)
@@ -65,7 +65,7 @@ def test_without_a_dataset_the_assumption_is_stated(
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(small_run(**{"data.path": None})))
     out = shown(file, capsys)
-    assert "Parameters, if an action and the proprioception have 7 numbers each" in out
+    assert "Parameters, assuming actions and proprioception of 7 numbers" in out
     assert re.search(r"│ proprioception +│ +256 │ +0 │", out)  # 7 × 32 weights and 32 biases
 
 
