@@ -10,6 +10,7 @@ File and overrides are checked apart, so that a message names the one that is wr
 """
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -131,7 +132,15 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
             return _as_type(hint, candidate)
         except (ArgumentError, TypeError):
             continue
-    raise ConfigError(f"{what}: expected {_describe(hint)}, got {candidates[0]!r}")
+    got = candidates[0]
+    raise ConfigError(f"{what}: expected {_describe(hint)}, got {got!r}{_nearest(hint, got)}")
+
+
+def _nearest(hint: Any, value: Any) -> str:
+    """The choice that was probably meant, if `hint` is a list of names."""
+    names = [choice for choice in get_args(hint) if isinstance(choice, str)] if get_origin(hint) is Literal else []
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5) if isinstance(value, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _as_type(hint: Any, value: Any) -> Any:

@@ -234,3 +234,8 @@ def test_field_docs_join_lines():
     assert field_docs(EvaluateConfig)["seed"] == "of the first episode of each task; episode i has seed + i."
     precision = field_docs(type(RunConfig().train))["precision"]
     assert precision.endswith('"auto" takes bf16 where the hardware has it.')
+
+
+def test_a_mistyped_choice_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="model.history: expected one of .*; did you mean 'interleaved'"):
+        load_config(None, ["model.history=interleavd"])

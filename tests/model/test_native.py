@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robovlms.config import VLMConfig
-from robovlms.errors import ConfigError
+from robovlms.errors import CheckpointError, ConfigError
 from robovlms.model.backbone.native import TINY_TEXT, NativeBackbone
 from robovlms.model.cache import KVCache
 from robovlms.model.history.sequence import Kind, Stretch, attention_allowed, join, piece, positions_of
@@ -191,11 +192,41 @@ def test_a_folder_as_its_publisher_saves_it_loads_and_comes_back_from_assets(tmp
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in backbone.state_dict().items()}
 
 
-def test_a_model_without_image_features_is_refused() -> None:
+def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="model type 'smolvml'; did you mean 'smolvlm'"):
         build_vlm(VLMConfig(name="auto", overrides={"model_type": "smolvml"}))
     with pytest.raises(ConfigError, match="set model.vlm.name: kosmos"):
         build_vlm(VLMConfig(name="auto", overrides={"model_type": "kosmos-2"}))
+    transformers.LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="no image-text-to-text model of the type 'llama'"):
+        build_vlm(VLMConfig(name="auto", pretrained=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"is a 'llama' model, but PaliGemmaBackbone is for \['paligemma'\]"):
+        build_vlm(VLMConfig(name="paligemma", pretrained=str(tmp_path)))
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A LLaVA as its publisher saves it."""
+    lively("llava").model.save_pretrained(tmp_path)
+    _tokenizer().save_pretrained(tmp_path)
+    transformers.CLIPImageProcessorPil(crop_size={"height": 28, "width": 28}).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_every_weight_is_accounted_for(released: Path) -> None:
+    file = released / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith("layers.0.mlp.down_proj.weight"))
+    vlm = VLMConfig(name="llava", pretrained=str(released))
+    save_file({key: value for key, value in weights.items() if key != name}, file, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks weights of Llava.*layers\.0\.mlp\.down_proj\.weight"):
+        build_vlm(vlm)
+    save_file(weights | {name: torch.zeros(3, 3)}, file, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"down_proj\.weight' has the shape \[3, 3\], .* expects \[32, 64\]"):
+        build_vlm(vlm)
+    save_file(weights | {"nobody.asked": torch.zeros(3)}, file, {"format": "pt"})
+    with pytest.warns(UserWarning, match="no use for: 'nobody.asked'"):
+        build_vlm(vlm)
 
 
 def test_a_decoder_without_attention_in_every_layer_is_refused() -> None:

@@ -32,17 +32,25 @@ class AutoBackbone(NativeBackbone):
     def tiny_config(cls, overrides: dict[str, Any]) -> Any:
         """With `model_type`, the overrides are the arguments of its configuration; without, a small SmolVLM."""
         from transformers import AutoConfig
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as known
 
         values = dict(overrides)
         model_type = values.pop("model_type", None)
         if model_type is None:
             return super().tiny_config(values)
-        if model_type not in known:
-            raise ConfigError("model.vlm.overrides.model_type: " + unknown_name("model type", model_type, known))
-        if model_type in cls.own_files:
-            raise ConfigError(f"set model.vlm.name: {cls.own_files[model_type]} for the model type {model_type!r}")
+        cls.check_family(model_type, "model.vlm.overrides.model_type")
         return AutoConfig.for_model(model_type, **values)
+
+    @classmethod
+    def check_family(cls, model_type: str, source: str) -> None:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
+
+        if model_type not in KNOWN:
+            raise ConfigError(
+                f"{source}: transformers has no image-text-to-text model of the type {model_type!r}; "
+                + unknown_name("model type", model_type, KNOWN)
+            )
+        if model_type in cls.own_files:
+            raise ConfigError(f"{source}: set model.vlm.name: {cls.own_files[model_type]} for the type {model_type!r}")
 
 
 class AutoRoboVLM(BaseRoboVLM):

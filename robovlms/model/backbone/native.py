@@ -7,6 +7,8 @@ its own adds a prompt format, a tiny configuration, and what cannot be read.
 
 import inspect
 import json
+import warnings
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,8 +77,8 @@ class NativeBackbone(Backbone):
         kinds = set(getattr(self.text_tower.config, "layer_types", None) or ())
         if not kinds <= {"full_attention", "sliding_attention"}:
             raise ConfigError(
-                f"{type(model).__name__} has layers of the kind {sorted(kinds)}; a policy needs attention layers, which "
-                "take a mask and keep a past per token"
+                f"{type(model).__name__} has layers of the kind {sorted(kinds)}; a policy needs attention layers, "
+                "which take a mask and keep a past per token"
             )
         self.max_positions = getattr(self.text_tower.config, "max_position_embeddings", None)
         vision = getattr(model.config, "vision_config", None)
@@ -110,6 +112,20 @@ class NativeBackbone(Backbone):
         return AutoConfig.for_model(model_type, **cls.fit(values))
 
     @classmethod
+    def check_family(cls, model_type: str, source: str) -> None:
+        """Refuse a model that this adapter would run wrongly.
+
+        Raises:
+            ConfigError: names the families that fit.
+        """
+        fitting = {values.get("model_type", name) for name, values in cls.tiny.items()}
+        if model_type not in fitting:
+            raise ConfigError(
+                f"{source!r} is a {model_type!r} model, but {cls.__name__} is for {sorted(fitting)}; "
+                "set model.vlm.name to its own, or to auto"
+            )
+
+    @classmethod
     def fit(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Make the parts of a tiny configuration fit each other after overrides."""
         return values
@@ -140,12 +156,14 @@ class NativeBackbone(Backbone):
 
     @classmethod
     def _load(cls, source: str, vlm: VLMConfig, tokenizer: TokenizerConfig, dtype: torch.dtype) -> "NativeBackbone":
-        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-        model, report = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
-        wrong = {kind: sorted(report[kind]) for kind in ("missing_keys", "mismatched_keys") if report.get(kind)}
-        if wrong:
-            raise CheckpointError(f"{source!r} lacks weights of {type(model).__name__}: {_shortened(wrong)}")
+        config = AutoConfig.from_pretrained(source)
+        cls.check_family(config.model_type, source)
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        _check_report(report, source, type(model).__name__)
         settings = image_settings(
             ImageInputs(model), model.config, AutoImageProcessor.from_pretrained(source), vlm.image_size
         )
@@ -270,8 +288,20 @@ def _image_marks(model: nn.Module) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (), ()
 
 
-def _shortened(wrong: dict[str, list[Any]]) -> str:
-    return "; ".join(f"{kind} {keys[:3]}{' …' if len(keys) > 3 else ''}" for kind, keys in wrong.items())
+def _check_report(report: dict[str, Any], source: str, model: str) -> None:
+    """Refuse weights that are missing or of another shape; say which ones nobody takes."""
+    if report["missing_keys"]:
+        raise CheckpointError(f"{source!r} lacks weights of {model}: {_first(report['missing_keys'])}")
+    for key, got, expected in sorted(report["mismatched_keys"]):
+        raise CheckpointError(f"{source!r}: {key!r} has the shape {list(got)}, {model} expects {list(expected)}")
+    if report["unexpected_keys"]:
+        unused = _first(report["unexpected_keys"])
+        warnings.warn(f"{source!r} holds weights that {model} has no use for: {unused}", stacklevel=4)
+
+
+def _first(keys: Iterable[str]) -> str:
+    ordered = sorted(keys)
+    return ", ".join(map(repr, ordered[:3])) + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
 
 
 def check_overrides(overrides: dict[str, Any], sections: dict[str, Any]) -> None:
