@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from robovlms.config import ModelConfig, ResamplerConfig, VLMConfig
+from robovlms.config import ModelConfig, ResamplerConfig, RunConfig, VLMConfig
 from robovlms.errors import ConfigError
 from robovlms.model.backbone.native import NativeBackbone
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.tuning import count_parameters, set_trainable
 from robovlms.model.vlm import POLICIES, build_policy
+from robovlms.run_folder import checkpoints_of
 from robovlms.testing.policies import Inputs, action_space, loss, make_inputs, predict, tiny_policy
+from robovlms.train.run import train_from_config
 
 from .native_families import EVERY_FAMILY
 
@@ -205,6 +208,19 @@ def test_nothing_is_recomputed_in_evaluation_mode(vlm: str, inputs: Inputs) -> N
     assert not any(calls)
     plain = tiny_policy(vlm)
     torch.testing.assert_close(predict(policy, inputs), predict(plain, inputs), atol=0, rtol=0)
+
+
+def test_a_run_may_begin_to_recompute_when_it_is_resumed(small_run: Callable[..., RunConfig], tmp_path: Path) -> None:
+    whole = small_run(**{"train.out": str(tmp_path / "whole")})
+    trained = train_from_config(whole, show_progress=False)
+    shutil.copytree(whole.train.out, tmp_path / "broken")
+    shutil.rmtree(checkpoints_of(tmp_path / "broken")[-1])
+    values = {"train.out": str(tmp_path / "broken"), "model.gradient_checkpointing": True}
+    resumed = train_from_config(small_run(**values), resume=True, show_progress=False)
+    assert resumed.config.gradient_checkpointing
+    expected = trained.state_dict()
+    for name, tensor in resumed.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=0)
 
 
 # --------------------------------------------------------------------------------------------------------------- sizes
