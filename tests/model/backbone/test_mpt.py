@@ -120,6 +120,13 @@ def test_only_distances_count(embeds: Tensor) -> None:
     assert (run(model, embeds, causal(2), positions * 3) - expected).abs().max() > 1e-3
 
 
+def test_later_tokens_are_as_far_away_as_earlier_ones(embeds: Tensor) -> None:
+    model, positions = decoder(), torch.arange(LENGTH).expand(2, -1)
+    both_ways = torch.ones(2, LENGTH, LENGTH, dtype=torch.bool)
+    mirrored = run(model, embeds.flip(1), both_ways, positions).flip(1)
+    torch.testing.assert_close(run(model, embeds, both_ways, positions), mirrored, atol=1e-5, rtol=0)
+
+
 def test_checkpointed_activations_give_the_same_gradients(embeds: Tensor) -> None:
     gradients = []
     for is_checkpointed in (False, True):
