@@ -186,7 +186,7 @@ def test_gradient_reaches_exactly_what_is_trainable(
 def test_what_is_frozen_gets_no_gradient(
     vlm: str, history: str, head: str, inputs: Inputs, values: Values, frozen: str
 ) -> None:
-    policy = build(vlm, history, head, inputs, {**values, frozen: True}).train()
+    policy = build(vlm, history, head, inputs, {**values, frozen: True, "freeze_resampler": True}).train()
     loss(policy, inputs).backward()
     parts = {
         "freeze_backbone": policy.backbone, "freeze_vision": policy.vision_tower,
