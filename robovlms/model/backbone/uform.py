@@ -4,10 +4,10 @@
 
     [256 image tokens · prompt]
 
-A folder for `model.vlm.pretrained` holds the released `unum-cloud/uform-gen2-qwen-500m` (or -dpo): `config.json`,
-`*.safetensors` with their index, and a tokenizer. The released repository has none of its own: set
-`model.tokenizer.pretrained` to `Qwen/Qwen1.5-0.5B-Chat`, or put its files into the folder. The decoder's configuration
-is taken from `text_config` in `config.json` if there is one; else from the tensors and what is published of Qwen1.5.
+A folder for `model.vlm.pretrained` holds the released `unum-cloud/uform-gen2-qwen-500m` (or -dpo): `config.json` and
+`*.safetensors` with their index. The released repository has no tokenizer of its own: unless the folder holds one, it
+is that of `text_decoder_name_or_path` in `config.json`, `Qwen/Qwen1.5-0.5B-Chat`. The decoder's configuration is taken
+from `text_config` in `config.json` if there is one; else from the tensors and what is published of Qwen1.5.
 
 Positions of the vision tower are learned for 224 pixels and interpolated to `image_size`, 336 as released; any multiple
 of 14 works, so `model.vlm.image_size: 224` saves half the time.
@@ -16,6 +16,7 @@ Source: https://huggingface.co/unum-cloud/uform-gen2-qwen-500m (vision_encoder.p
 """
 
 import math
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -34,6 +35,7 @@ from robovlms.model.backbone.composite import (
 )
 from robovlms.model.backbone.key_map import apply_rules, count_layers, drop, rename, shape_of
 from robovlms.model.backbone.native import TINY_TEXT, TINY_VISION
+from robovlms.model.backbone.released import read_config
 from robovlms.model.base import BaseRoboVLM
 
 _BLOCK, _LAYER = r"image_encoder\.blocks\.(\d+)\.", r"vision.encoder.layer.\1."
@@ -133,6 +135,14 @@ class UFormBackbone(CompositeBackbone):
 
     def vision_features(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f p v"]:
         return self.vision(pixels).last_hidden_state
+
+    @classmethod
+    def read_tokenizer(cls, source: str | Path) -> Any:
+        """Of the released language model, if a released folder has none."""
+        folder = Path(source)
+        if (folder / "config.json").is_file() and not any(folder.glob("tokenizer*")):
+            source = read_config(folder).get("text_decoder_name_or_path", source)
+        return super().read_tokenizer(source)
 
     @classmethod
     def translate(

@@ -14,7 +14,7 @@ from robovlms.errors import CheckpointError
 from robovlms.model.backbone.uform import RoboUform, UFormBackbone
 
 from . import formulas as f
-from .layouts import TINY_UFORM, UFORM, on_meta, random_state, uform, write_folder
+from .layouts import TINY_UFORM, UFORM, on_meta, random_state, uform, write_folder, write_tokenizer
 
 WORDS = "<|endoftext|> push the red button left right"
 SMALL, SIDE = TINY_UFORM, 2
@@ -118,6 +118,15 @@ def test_the_configuration_of_the_decoder_can_be_given() -> None:
     architecture, _ = UFormBackbone.translate({"text_config": text}, on_meta(uform(SMALL)), "here")
     assert architecture.text == text
     assert RoboUform.backbone_class is UFormBackbone
+
+
+def test_the_tokenizer_may_be_that_of_the_language_model(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "language", WORDS)
+    config = {**CONFIG, "text_decoder_name_or_path": str(tmp_path / "language")}
+    write_folder(tmp_path / "released", config, random_state(uform(SMALL)))
+    vlm = VLMConfig(pretrained=str(tmp_path / "released"))
+    backbone = UFormBackbone.build(vlm, TokenizerConfig(), torch.float32, None)
+    assert backbone.prompt_encoder(TokenizerConfig()).encode("push the button").tolist() == [2, 3, 5]
 
 
 def test_bad_keys_are_named(tmp_path: Path) -> None:
