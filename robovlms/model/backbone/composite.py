@@ -35,7 +35,7 @@ from robovlms.model.backbone.prompt_layout import special_token_layout
 from robovlms.model.backbone.released import locate, read_config, read_weights
 from robovlms.model.cache import KVCache
 
-_ASSETS_FILE = "backbone.json"  # beside the tokenizer's files
+_ASSETS_FILE = "composite.json"  # beside the tokenizer's files
 HALF = (0.5, 0.5, 0.5)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

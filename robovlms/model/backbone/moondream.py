@@ -18,6 +18,8 @@ released  names                               image tokens                    br
 ========  ==================================  ==============================  ===============================
 
 Local features come from crops of large photographs. A frame goes in as one crop, for which they equal the global ones.
+In March 2024 the code had the exact GELU in vision tower and bridge; here it is the approximation by tanh that later
+revisions have, which differs by less than 0.0005.
 
 MoonDream 1 is another model: its bridge is two perceptrons with a norm between them. It does not load, and the message
 names its first unknown tensor.

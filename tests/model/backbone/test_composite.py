@@ -16,6 +16,7 @@ from robovlms.model.backbone.moondream import MoonDreamBackbone
 from robovlms.model.backbone.qwen_vl1 import QwenVL1Backbone
 from robovlms.model.backbone.uform import UFormBackbone
 from robovlms.model.cache import KVCache
+from robovlms.testing.policies import make_inputs, tiny_policy
 
 CASES = [
     (cls, kind) for cls in (MoonDreamBackbone, UFormBackbone, QwenVL1Backbone, FlamingoBackbone) for kind in cls.tiny
@@ -141,8 +142,8 @@ def test_saved_assets_build_the_same_modules(cls: type[CompositeBackbone], kind:
 
 @every_family
 def test_damaged_assets_are_named(cls: type[CompositeBackbone], tmp_path: Path) -> None:
-    (tmp_path / "backbone.json").write_text('{"is_byte_tokenizer": true, "text": {}}')
-    with pytest.raises(CheckpointError, match=r"architecture from .*backbone\.json"):
+    (tmp_path / "composite.json").write_text('{"is_byte_tokenizer": true, "text": {}}')
+    with pytest.raises(CheckpointError, match=r"architecture from .*composite\.json"):
         cls.build(VLMConfig(name="any"), TokenizerConfig(), torch.float32, tmp_path)
 
 
@@ -238,3 +239,26 @@ def test_resized_positions_keep_their_corners_and_their_order() -> None:
     assert (grid.diff(dim=0) > 0).all()
     assert (grid.diff(dim=1) > 0).all()
     torch.testing.assert_close(grid.mean(), table.mean())
+
+
+@pytest.mark.parametrize("history", ["one_step", "interleaved"])
+@pytest.mark.parametrize("vlm", ["moondream", "uform", "robovlms.model.backbone.qwen_vl1:QwenVL1Backbone"])
+@torch.inference_mode()
+def test_a_stream_of_frames_equals_the_whole_episode(vlm: str, history: str) -> None:
+    steps = 3
+    policy = tiny_policy(vlm, history=history, window_size=1 if history == "one_step" else steps)
+    inputs = make_inputs(steps)
+    seen = torch.ones_like(inputs.image_mask)
+    text, stream = (inputs.lang_x, inputs.attention_mask), policy.stream(len(seen))
+    for now in range(steps):
+        one = slice(now, now + 1)
+        frames = policy.encode(
+            inputs.vision_x[:, one], seen[:, one], *text, inputs.proprio[:, one], seen[:, one].any(2)
+        )
+        actual = policy.predict(*stream.step(frames, range(len(seen)))).action_predictions[:, -1]
+        past = one if history == "one_step" else slice(0, now + 1)
+        whole = policy(
+            inputs.vision_x[:, past], *text, image_mask=seen[:, past], proprio=inputs.proprio[:, past],
+            proprio_mask=seen[:, past].any(2), mode="inference",
+        )  # fmt: skip
+        torch.testing.assert_close(actual, whole.action_predictions[:, -1], atol=1e-5, rtol=0)
