@@ -292,6 +292,24 @@ def _verify(flags: Namespace) -> None:
     )
 
 
+def _convert_flags(parser: ArgumentParser) -> None:
+    parser.add_argument("kind", choices=["original"], help="what the checkpoint is of: the original RoboVLMs")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="its .pt, .ckpt or .safetensors")
+    parser.add_argument("--config", type=Path, required=True, help="its training configuration, a JSON")
+    parser.add_argument("--vlm", type=Path, required=True, help="folder with the VLM's config.json and tokenizer")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+
+
+def _convert(flags: Namespace) -> None:
+    from rich.console import Console
+
+    from robovlms.model.convert_original import convert_original, table_of
+
+    done = convert_original(flags.checkpoint, flags.config, flags.vlm, flags.out)
+    Console(highlight=False).print(table_of(done))
+    print(f"next: robovlms verify {done.out}")
+
+
 COMMANDS = {
     "demo": Command(
         help="The whole way on a simulated robot: demonstrations, training, evaluation, report; needs no download.",
@@ -323,6 +341,12 @@ COMMANDS = {
         add_flags=_info_flags,
         run=_info,
         example="robovlms info runs/data",
+    ),
+    "convert": Command(
+        help="Turn a checkpoint of the original RoboVLMs into one of this package, to the same numbers.",
+        add_flags=_convert_flags,
+        run=_convert,
+        example="robovlms convert original --checkpoint kosmos_ph.pt --config kosmos_ph.json --vlm kosmos-2 --out out",
     ),
     "verify": Command(
         help="Check that a checkpoint gives the same actions on this machine as where it was trained.",

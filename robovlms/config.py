@@ -370,14 +370,22 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] | Mappi
     """Read a run's configuration.
 
     Args:
-        path: YAML file that holds what differs from the defaults; None starts from the defaults.
+        path: YAML file that holds what differs from the defaults, or a JSON of the original RoboVLMs; None starts from
+            the defaults.
         overrides: what differs from the file: texts like "train.max_steps=100", or a mapping with dotted keys.
 
     Raises:
         ConfigError: the file is missing or no YAML, or a key is unknown, of the wrong type, or contradicts another one.
     """
     place = "" if path is None else f"{path}: "
-    values = {} if path is None else check_types(RunConfig, read_yaml(Path(path)), where=place)
+    if path is None:
+        values = {}
+    elif Path(path).suffix == ".json":
+        from robovlms.original_config import read_original  # that module makes a RunConfig, so it imports this one
+
+        values = dataclasses.asdict(read_original(Path(path)).run)
+    else:
+        values = check_types(RunConfig, read_yaml(Path(path)), where=place)
     for override in parse_overrides([overrides] if isinstance(overrides, str) else overrides):
         values = merge(values, check_types(RunConfig, override, where="override "))
     try:

@@ -11,12 +11,17 @@
         └── step_001400/
 """
 
+import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from robovlms.errors import CheckpointError
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+TEMPORARY = ".writing-"  # begins the name of a folder that is not complete
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -49,3 +54,37 @@ def find_checkpoint(path: Path) -> Path:
             f"{path} {reason}; expected a checkpoint (a folder with model.safetensors) or a run (with checkpoints/)"
         )
     return found[-1]
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into; it gets its final name when all is on the disk, and is removed on an error."""
+    temporary = folder.with_name(TEMPORARY + folder.name)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for entry in (temporary, *temporary.rglob("*")):
+            _flush(entry)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    remove_folder(folder)
+    temporary.rename(folder)
+    _flush(folder.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Take the final name away first: a folder that has it is complete, whenever the power goes."""
+    if folder.exists():
+        doomed = folder.with_name(f"{TEMPORARY}{folder.name}-old")
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,17 +1,20 @@
-"""Loading a policy from a checkpoint folder, drawn in `robovlms.train.checkpoint`, which writes it."""
+"""The policy in a checkpoint folder, drawn in `robovlms.train.checkpoint`: written, and loaded again."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model
+from safetensors.torch import load_model, save_model
 from torch import nn
 
 from robovlms.actions.contract import PolicyContract
-from robovlms.config import RunConfig, load_config
+from robovlms.config import RunConfig, dump_config, load_config
 from robovlms.errors import CheckpointError
 from robovlms.model.base import BaseRoboVLM
+from robovlms.model.tuning import count_parameters
 from robovlms.model.vlm import build_policy
-from robovlms.run_folder import find_checkpoint
+from robovlms.parameter_table import PARAMETERS, dump_sizes
+from robovlms.run_folder import atomic_folder, find_checkpoint
 
 
 def load_policy(path: str | Path) -> tuple[BaseRoboVLM, PolicyContract, RunConfig]:
@@ -30,6 +33,34 @@ def load_policy(path: str | Path) -> tuple[BaseRoboVLM, PolicyContract, RunConfi
     load_weights(model, folder / "model.safetensors")
     _check_contract(model, contract, config, folder)
     return model.eval(), contract, config
+
+
+def write_policy(
+    folder: Path, model: BaseRoboVLM, contract: PolicyContract, config: RunConfig, parity: Callable[[Path], None]
+) -> None:
+    """Write a checkpoint without training state, atomically; arguments as in `write_policy_files`."""
+    with atomic_folder(folder) as temporary:
+        write_policy_files(temporary, model, contract, config, parity)
+
+
+def write_policy_files(
+    folder: Path, model: BaseRoboVLM, contract: PolicyContract, config: RunConfig, parity: Callable[[Path], None]
+) -> None:
+    """Write what is needed to act into an empty folder.
+
+    Args:
+        folder: to write into.
+        model: the policy.
+        contract: what it was trained on.
+        config: of the run.
+        parity: writes the parity samples into a given file.
+    """
+    save_model(model, str(folder / "model.safetensors"))
+    (folder / "config.yaml").write_text(dump_config(config))
+    (folder / "contract.json").write_text(contract.to_json())
+    (folder / PARAMETERS).write_text(dump_sizes(count_parameters(model)))
+    parity(folder / "parity.safetensors")
+    model.backbone.save_assets(folder / "vlm")
 
 
 def _check_contract(model: BaseRoboVLM, contract: PolicyContract, config: RunConfig, folder: Path) -> None:

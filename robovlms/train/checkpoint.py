@@ -19,7 +19,6 @@ pickled.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,19 +26,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from robovlms.actions.contract import PolicyContract
-from robovlms.config import RunConfig, dump_config
+from robovlms.config import RunConfig
 from robovlms.errors import CheckpointError
 from robovlms.model.base import BaseRoboVLM
-from robovlms.model.checkpoint import load_weights, read_text
-from robovlms.model.tuning import count_parameters
-from robovlms.parameter_table import PARAMETERS, dump_sizes
-from robovlms.run_folder import CHECKPOINTS, checkpoints_of
-
-_TEMPORARY = ".writing-"
+from robovlms.model.checkpoint import load_weights, read_text, write_policy_files
+from robovlms.run_folder import CHECKPOINTS, TEMPORARY, atomic_folder, checkpoints_of, remove_folder
 
 
 def save_checkpoint(
@@ -62,52 +57,18 @@ def save_checkpoint(
         optimizer: its moments.
         step: optimiser steps done.
     """
-    temporary = folder.with_name(_TEMPORARY + folder.name)
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        _write(temporary, model, contract, config, parity, optimizer, step)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _remove(folder)
-    temporary.rename(folder)
-    _flush(folder.parent)
-
-
-def _write(
-    temporary: Path,
-    model: BaseRoboVLM,
-    contract: PolicyContract,
-    config: RunConfig,
-    parity: Callable[[Path], None],
-    optimizer: torch.optim.Optimizer,
-    step: int,
-) -> None:
-    (temporary / "training").mkdir(parents=True)
-    save_model(model, str(temporary / "model.safetensors"))
-    (temporary / "config.yaml").write_text(dump_config(config))
-    (temporary / "contract.json").write_text(contract.to_json())
-    (temporary / PARAMETERS).write_text(dump_sizes(count_parameters(model)))
-    parity(temporary / "parity.safetensors")
-    model.backbone.save_assets(temporary / "vlm")
-    _save_training_state(temporary / "training", model, optimizer, step)
-    _flush(temporary)
+    with atomic_folder(folder) as temporary:
+        write_policy_files(temporary, model, contract, config, parity)
+        (temporary / "training").mkdir()
+        _save_training_state(temporary / "training", model, optimizer, step)
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Remove all but the `keep` newest checkpoints of a run, and what an interruption left half-written."""
     for folder in checkpoints_of(run)[:-keep]:
-        _remove(folder)
-    for folder in (run / CHECKPOINTS).glob(f"{_TEMPORARY}*"):
+        remove_folder(folder)
+    for folder in (run / CHECKPOINTS).glob(f"{TEMPORARY}*"):
         shutil.rmtree(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Take the final name away first: a folder that has it is complete, whenever the power goes."""
-    if folder.exists():
-        doomed = folder.with_name(f"{_TEMPORARY}{folder.name}-old")
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
 
 
 def load_training_state(folder: Path, model: BaseRoboVLM, optimizer: torch.optim.Optimizer) -> int:
@@ -163,12 +124,3 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {file}: {error}") from error
-
-
-def _flush(path: Path) -> None:
-    for entry in [path, *path.rglob("*")] if path.name.startswith(_TEMPORARY) else [path]:
-        descriptor = os.open(entry, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -172,6 +172,10 @@ class Backbone(nn.Module, ABC):
         """Parameters that neither `encode_images` nor `decode` depends on; they are never trained."""
         return set()
 
+    def normalise_images(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Take other per-channel statistics for the pixels than the VLM's own; `save_assets` keeps them."""
+        self.image_mean, self.image_std = mean, std
+
     def serve(self, policy: nn.Module) -> None:
         """Let calls of this VLM reach the policy that it became part of, as long as that exists."""
         self._policy = weakref.ref(policy)

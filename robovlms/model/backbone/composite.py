@@ -246,6 +246,10 @@ class CompositeBackbone(Backbone):
         tokenizer = ByteTokenizer() if is_byte_tokenizer else cls._released_tokenizer(folder)
         return cls._with_dtype(architecture, tokenizer, dtype)
 
+    def normalise_images(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().normalise_images(mean, std)
+        self.architecture = dataclasses.replace(self.architecture, image_mean=mean, image_std=std)
+
     def save_assets(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         is_byte_tokenizer = isinstance(self.tokenizer, ByteTokenizer)
