@@ -37,7 +37,7 @@ class KVCache:
         self._slots, self._rows = slots, rows
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
-        """Write [f, heads, s, width] keys and values of one layer; return all slots of the rows, [f, heads, S, width]."""
+        """Write keys and values [f, heads, s, width] of one layer; return all slots, [f, heads, S, width]."""
         if layer_idx not in self._layers:
             shape = (self.num_rows, key.shape[1], self.num_slots)
             self._layers[layer_idx] = (key.new_zeros(*shape, key.shape[-1]), value.new_zeros(*shape, value.shape[-1]))
@@ -48,6 +48,12 @@ class KVCache:
         if self._positions is None:
             self._positions = positions.new_zeros(self.num_rows, 1, self.num_slots, 1)
         return self._write(self._positions, positions[:, None, :, None])[:, 0, :, 0]
+
+    def clear(self, rows: Int64[Tensor, "f"]) -> None:
+        """Forget what some rows hold."""
+        for buffers in self._layers.values():
+            for buffer in buffers:
+                buffer[rows] = 0
 
     def move(self, num_slots: int, target: Int64[Tensor, "S"]) -> "KVCache":
         """A larger cache that holds slot i of this one at `target[i]`."""

@@ -4,7 +4,7 @@
 
     module. model.backbone.*            the VLM, under the names that its publisher gave        ── backbone
             model.act_head.*            the head, under our names                                ── act_head
-            model.action_token          one vector for every query                               ── action_token, repeated
+            model.action_token          one vector, repeated for every query                     ── action_token
             model.vision_resampler.*    the resampler, under our names                           ── vision_resampler
             model.lm_head.*, model.model.*   copies of the head and of the VLM                   ── compared, dropped
 

@@ -35,6 +35,8 @@ HISTORY_AND_HEAD: list[tuple[str, str, int, dict[str, Any]]] = [
     ("interleaved", "fc", 3, {}),
     ("interleaved", "fc", 3, {"repeat_text": True, "latent": 2}),
     ("interleaved", "fc", 3, {"hide_action_tokens": True}),
+    ("interleaved", "fc", 3, {"repeat_text": True, "token_source": "all"}),
+    ("interleaved", "fc", 3, {"repeat_text": True, "original_layout": True}),
     ("interleaved", "lstm", 3, {}),
     ("interleaved", "gpt", 3, {"decoder": "flow_matching"}),
     ("interleaved", "l1_chunk", 3, {}),

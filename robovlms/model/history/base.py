@@ -1,5 +1,6 @@
 """What a way of using history is: features of whole windows, and the same features frame by frame."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from robovlms.model.history.frames import FrameBuilder, Frames, PolicyParts
+from robovlms.model.history.frames import PER_STEP, FrameBuilder, Frames, PolicyParts
 
 Features = tuple[Float[Tensor, "b t q d"], Bool[Tensor, "b t"]]
 
@@ -41,11 +42,9 @@ class History(ABC):
         policy: whose history.
 
     Attributes:
-        has_memory: whether frames before the current one matter by themselves, without the head.
         gives_every_step: whether there are features for every step of a window, or only for the last one.
     """
 
-    has_memory: ClassVar[bool]
     gives_every_step: ClassVar[bool] = True
 
     def __init__(self, policy: PolicyParts) -> None:
@@ -81,8 +80,7 @@ class History(ABC):
 class Recent:
     """The last steps of several rows: tensors [r, t, ...], the newest last.
 
-    Axes: row, step. Fill: a new step moves the others one to the left and drops the oldest. Reset: the row's mask is
-    cleared; its old values stay and are masked.
+    Axes: row, step. Fill: a new step moves the others one to the left and drops the oldest. Reset: zeros, masked.
 
     Args:
         num_rows: r.
@@ -97,9 +95,11 @@ class Recent:
     def reset(self, rows: Sequence[int]) -> None:
         """Forget rows."""
         self._mask[list(rows)] = False
+        for buffer in self._buffers.values():
+            buffer[list(rows)] = 0
 
     def append(self, rows: Sequence[int], **new: Tensor) -> tuple[dict[str, Tensor], Bool[Tensor, "f t"]]:
-        """Add one step [f, 1, ...] of each tensor to some rows; return their last t steps and which of them are real."""
+        """Add one step [f, 1, ...] of each tensor to some rows; return their last t steps, and which are real."""
         index = list(rows)
         device = next(iter(new.values())).device
         self._mask = self._mask.to(device)
@@ -135,6 +135,29 @@ class HeadMemory:
         """Add the features of now."""
         tensors, mask = self._recent.append(rows, features=features)
         return tensors["features"], mask
+
+
+class WindowStream(Stream):
+    """Encoded pictures of the last frames; the decoder reads the whole window again at every step.
+
+    Args:
+        history: how a window becomes features.
+        num_rows: robots.
+    """
+
+    def __init__(self, history: History, num_rows: int) -> None:
+        self._history, policy = history, history.policy
+        self._recent = Recent(num_rows, policy.config.window_size)
+
+    def _reset(self, rows: Sequence[int]) -> None:
+        self._recent.reset(rows)
+
+    def _step(self, frames: Frames, rows: Sequence[int]) -> Features:
+        window, mask = self._recent.append(rows, **{name: getattr(frames, name) for name in PER_STEP})
+        window["image_mask"] = window["image_mask"] & mask.unsqueeze(-1)
+        frames = dataclasses.replace(frames, **window)
+        choose = self._history.policy.act_head.is_discrete
+        return self._history.features(frames, self._history.first_queries(frames), choose)
 
 
 def index_of(rows: Sequence[int], device: torch.device) -> Int64[Tensor, "f"]:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from robovlms.model.backbone.base import Media
@@ -37,18 +37,39 @@ def read_features(policy: PolicyParts, stretch: Stretch, num_frames: int = 1) ->
         num_frames: t, frames in each; their tokens, without the prefix, are equally many.
     """
     backbone, config = policy.backbone, policy.config
-    columns = stretch.layout.columns(*_SOURCES[config.token_source])
+    columns = columns_read(policy, stretch)
     hidden = backbone.decode(
         stretch.embeds,
-        attention_allowed(stretch.layout, stretch.keys(_hidden_kind(policy)), config.window_size),
+        attention_allowed(stretch.layout, keys_of(policy, stretch), config.window_size),
         positions_of(stretch, backbone.position_rows),
         columns,
         media=media_of(stretch),
-    ).unflatten(1, (num_frames, -1))
-    if config.token_source == "action":
+    )
+    return _pooled(policy, hidden, stretch, columns, num_frames)
+
+
+def columns_read(policy: PolicyParts, stretch: Stretch) -> Int64[Tensor, "c"]:
+    """Columns whose hidden states the head reads, or pools."""
+    return stretch.layout.columns(*_SOURCES[policy.config.token_source])
+
+
+def _pooled(
+    policy: PolicyParts, hidden: Float[Tensor, "r c d"], stretch: Stretch, columns: Int64[Tensor, "c"], num_frames: int
+) -> Float[Tensor, "r t q d"]:
+    hidden = hidden.unflatten(1, (num_frames, -1))
+    if policy.config.token_source == "action":
         return hidden
     real = stretch.real.index_select(1, columns).unflatten(1, (num_frames, -1))
-    return adaptive_max_pool(hidden, real, config.latent)
+    return adaptive_max_pool(hidden, real, policy.config.latent)
+
+
+def keys_of(policy: PolicyParts, stretch: Stretch) -> Keys:
+    """A stretch as what is looked at. The original lets later frames see chosen action tokens, so its weights may."""
+    config = policy.config
+    is_private = policy.act_head.is_discrete and not config.original_layout
+    return stretch.keys(
+        hidden=Kind.QUERY if config.hide_action_tokens else None, own=Kind.QUERY if is_private else None
+    )
 
 
 def media_of(stretch: Stretch) -> Media | None:
@@ -57,10 +78,6 @@ def media_of(stretch: Stretch) -> Media | None:
         return None
     is_own = stretch.layout.frame[:, None] == stretch.media_frame[None]
     return Media(tokens=stretch.media, allowed=is_own & stretch.media_real.unsqueeze(1))
-
-
-def _hidden_kind(policy: PolicyParts) -> Kind | None:
-    return Kind.QUERY if policy.config.hide_action_tokens else None
 
 
 class TokenCache:
@@ -75,11 +92,14 @@ class TokenCache:
     def __init__(self, num_rows: int, num_slots: int, device: torch.device) -> None:
         self.kv = KVCache(num_rows, num_slots)
         numbers = torch.zeros(num_rows, num_slots, dtype=torch.int64, device=device)
-        self.keys = Keys(real=numbers.bool(), frame=numbers, index=numbers.clone(), block=numbers.clone())
+        self.keys = Keys(
+            real=numbers.bool(), shared=numbers.bool(), frame=numbers, index=numbers.clone(), block=numbers.clone()
+        )
         self.next_position = numbers.new_zeros(num_rows)
 
     def clear(self, rows: Int64[Tensor, "f"]) -> None:
-        """Forget rows."""
+        """Forget rows: their values as well, because a masked number that is not finite still spoils a sum."""
+        self.kv.clear(rows)
         self.keys.real[rows] = False
         self.next_position[rows] = 0
 
@@ -100,6 +120,7 @@ class TokenCache:
         slots: Int64[Tensor, "f s"],
         frame: Int64[Tensor, "f"],
         read: Int64[Tensor, "c"],
+        is_everyone: bool = False,
     ) -> Float[Tensor, "f c d"]:
         """Read a stretch after what the rows hold, and keep it.
 
@@ -110,20 +131,35 @@ class TokenCache:
             slots: where the tokens are kept.
             frame: number of the stretch's frame 0 in each row.
             read: columns to return.
+            is_everyone: whether `rows` are all rows in order, which saves a copy.
         """
         backbone, layout = policy.backbone, stretch.layout
         number = torch.where(layout.frame < 0, layout.frame, layout.frame + frame.unsqueeze(1))
-        own = stretch.keys(_hidden_kind(policy))
-        at = (rows.unsqueeze(1), slots)
-        self.keys.real[at], self.keys.frame[at] = own.real, number
-        self.keys.index[at], self.keys.block[at] = layout.index.expand_as(slots), layout.block.expand_as(slots)
+        new = dataclasses.replace(keys_of(policy, stretch), frame=number)
+        for field in dataclasses.fields(Keys):
+            getattr(self.keys, field.name)[rows.unsqueeze(1), slots] = getattr(new, field.name).expand_as(slots)
         keys = Keys(**{field.name: getattr(self.keys, field.name)[rows] for field in dataclasses.fields(Keys)})
-        allowed = attention_allowed(layout, keys, policy.config.window_size, frame)
-        allowed.scatter_(2, slots.unsqueeze(2), True)
+        allowed = attention_allowed(layout, keys, policy.config.window_size, slots, frame)
         positions = positions_of(stretch, backbone.position_rows, self.next_position[rows])
+        self.kv.aim(slots, None if is_everyone else rows)
+        hidden = backbone.decode(stretch.embeds, allowed, positions, read, self.kv, media_of(stretch))
         self.next_position[rows] += length_of(stretch)
-        self.kv.aim(slots, rows)
-        return backbone.decode(stretch.embeds, allowed, positions, read, self.kv, media_of(stretch))
+        return hidden
+
+    def features(
+        self,
+        policy: PolicyParts,
+        stretch: Stretch,
+        *,
+        rows: Int64[Tensor, "f"],
+        slots: Int64[Tensor, "f s"],
+        frame: Int64[Tensor, "f"],
+        is_everyone: bool,
+    ) -> Float[Tensor, "f 1 q d"]:
+        """`decode`, and what the head reads of it."""
+        columns = columns_read(policy, stretch)
+        place = {"rows": rows, "slots": slots, "frame": frame, "is_everyone": is_everyone}
+        return _pooled(policy, self.decode(policy, stretch, read=columns, **place), stretch, columns, 1)
 
 
 def choose_actions(
@@ -134,6 +170,7 @@ def choose_actions(
     rows: Int64[Tensor, "f"],
     slots: Int64[Tensor, "f S"],
     frame: Int64[Tensor, "f"],
+    is_everyone: bool,
 ) -> Float[Tensor, "f 1 m d"]:
     """Read a stretch that ends with the first query, then choose action tokens one after the other.
 
@@ -143,23 +180,23 @@ def choose_actions(
         cache: holds what came before and takes the new tokens.
         rows: of the cache.
         slots: S = s + m - 1 of them, the last ones for the chosen tokens.
-        frame: as in `TokenCache.decode`.
+        frame, is_everyone: as in `TokenCache.decode`.
 
     Returns:
         Hidden states that predict the m tokens.
     """
     head, size = policy.act_head, len(stretch.layout)
     last = torch.tensor([size - 1], device=slots.device)
-    hidden = [cache.decode(policy, stretch, rows=rows, slots=slots[:, :size], frame=frame, read=last)]
+    place = {"rows": rows, "frame": frame, "is_everyone": is_everyone}
+    hidden = [cache.decode(policy, stretch, slots=slots[:, :size], read=last, **place)]
     real = stretch.real[:, -1:]
     for i in range(head.num_queries - 1):
-        embeds = head.embed_tokens(head.choose(head.logits(hidden[-1]))).to(stretch.embeds.dtype)
-        token = piece(embeds, real, Kind.QUERY)
+        chosen = head.choose(head.logits(hidden[-1].float()))
+        token = piece(head.embed_tokens(chosen).to(stretch.embeds.dtype), real, Kind.QUERY)
         layout = dataclasses.replace(token.layout, index=token.layout.index + size + i)
         media = {name: getattr(stretch, name) for name in ("media", "media_real", "media_frame")}
         token = dataclasses.replace(token, layout=layout, **media)
-        at = slots[:, size + i : size + i + 1]
-        hidden.append(cache.decode(policy, token, rows=rows, slots=at, frame=frame, read=last * 0))
+        hidden.append(cache.decode(policy, token, slots=slots[:, size + i : size + i + 1], read=last * 0, **place))
     return torch.cat(hidden, dim=1).unsqueeze(1)
 
 
@@ -169,9 +206,5 @@ def predict_actions_once(policy: PolicyParts, stretch: Stretch) -> Float[Tensor,
     device = stretch.real.device
     cache, rows = TokenCache(count, size, device), torch.arange(count, device=device)
     slots = torch.arange(size, device=device).expand(count, -1)
-    return choose_actions(policy, stretch, cache, rows=rows, slots=slots, frame=torch.zeros_like(rows))
-
-
-def real_steps(mask: Bool[Tensor, "b"]) -> list[int]:
-    """Rows where `mask` is True."""
-    return mask.nonzero()[:, 0].tolist()
+    first = torch.zeros_like(rows)
+    return choose_actions(policy, stretch, cache, rows=rows, slots=slots, frame=first, is_everyone=True)

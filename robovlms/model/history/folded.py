@@ -24,8 +24,6 @@ from robovlms.model.history.sequence import fold
 class PolicyHeadHistory(History):
     """Frames do not see each other; the head puts them together. Called "post" in the original."""
 
-    has_memory = False
-
     def features(self, frames: Frames, queries: Float[Tensor, "b s known d"], choose: bool) -> Features:
         stretch = fold(self.builder.frames(frames, queries, with_prompt=True))
         read = predict_actions_once if choose else read_features

@@ -23,6 +23,7 @@ from robovlms.config import ModelConfig
 from robovlms.model.backbone.base import Backbone
 from robovlms.model.history.sequence import Kind, Stretch, join, piece
 
+PER_STEP = ("tokens", "image_mask", "proprio", "proprio_mask")  # of `Frames`
 PREFIX_BLOCK, QUERY_BLOCK, FIRST_IMAGE_BLOCK = 1, 2, 3
 
 
@@ -68,8 +69,7 @@ class Frames:
 
     def step(self, t: int) -> "Frames":
         """Step t of every row as a window of its own."""
-        per_step = ("tokens", "image_mask", "proprio", "proprio_mask")
-        return dataclasses.replace(self, **{name: getattr(self, name)[:, t : t + 1] for name in per_step})
+        return dataclasses.replace(self, **{name: getattr(self, name)[:, t : t + 1] for name in PER_STEP})
 
     def _map(self, change: Any) -> "Frames":
         return Frames(**{f.name: change(getattr(self, f.name)) for f in dataclasses.fields(self)})
@@ -165,7 +165,8 @@ class FrameBuilder:
         if policy.proprio_projection is None:
             return []
         block = PREFIX_BLOCK if policy.backbone.bidirectional == "prefix" else 0
-        embeds = policy.proprio_projection(frames.proprio).unsqueeze(2)
+        proprio = frames.proprio.where(frames.proprio_mask.unsqueeze(-1), 0.0)  # what was not measured may be anything
+        embeds = policy.proprio_projection(proprio.to(policy.proprio_projection.weight.dtype)).unsqueeze(2)
         return [piece(embeds, frames.proprio_mask.unsqueeze(2), Kind.PROPRIO, block=block)]
 
     def _queries(self, queries: Float[Tensor, "b t q d"], tail: Stretch | None) -> list[Stretch]:

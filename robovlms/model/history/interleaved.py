@@ -13,6 +13,9 @@ out of the band::
 
     row    [ prefix | frame 4 | frame 5 | frame 2 | frame 3 ]      t = 4, the newest is frame 5
 
+The original reads its window anew at every step, with positions from 0; its weights know nothing else. A policy with
+`original_layout` therefore does the same (`WindowStream`), at t times the cost, pictures encoded once.
+
 Positions grow with the episode. A decoder that cannot tell so many apart starts again from the prefix and the last
 t - 1 frames when it would run out.
 """
@@ -25,16 +28,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from robovlms.errors import PolicyError
-from robovlms.model.history.base import Features, HeadMemory, History, Stream, index_of
+from robovlms.model.history.base import Features, HeadMemory, History, Stream, WindowStream, index_of
 from robovlms.model.history.decode import TokenCache, choose_actions, read_features
 from robovlms.model.history.frames import Frames
-from robovlms.model.history.sequence import Kind, Stretch, fold, prepend, unroll
+from robovlms.model.history.sequence import Stretch, fold, length_of, prepend, unroll
 
 
 class InterleavedHistory(History):
     """Frames follow each other in the decoder's own sequence."""
-
-    has_memory = True
 
     def features(self, frames: Frames, queries: Float[Tensor, "b s known d"], choose: bool) -> Features:
         if choose:
@@ -58,6 +59,8 @@ class InterleavedHistory(History):
         return features, frames.step_mask
 
     def stream(self, num_rows: int) -> Stream:
+        if self.policy.config.original_layout and not self.policy.act_head.is_discrete:
+            return WindowStream(self, num_rows)
         return InterleavedStream(self, num_rows)
 
 
@@ -110,16 +113,21 @@ class InterleavedStream(Stream):
         begin = self._prefix_slots + (seen % self._window) * self._frame_slots
         slots = begin.unsqueeze(1) + torch.arange(size, device=index.device)
         self._free(cache, index, begin)
+        place = {"rows": index, "slots": slots, "frame": seen, "is_everyone": list(rows) == [*range(self._num_rows)]}
         if head.is_discrete:
-            features = choose_actions(self._policy, frame, cache, rows=index, slots=slots, frame=seen)
+            features = choose_actions(self._policy, frame, cache, **place)
         else:
-            read = frame.layout.columns(Kind.QUERY)
-            hidden = cache.decode(self._policy, frame, rows=index, slots=slots, frame=seen, read=read)
-            features = hidden.unsqueeze(1)
+            features = cache.features(self._policy, frame, **place)
         for row in rows:
             self._seen[row] += 1
-            self._used[row] += size
+        self._count_positions(rows, frame, size - len(frame.layout))
         return features
+
+    def _count_positions(self, rows: Sequence[int], stretch: Stretch, more: int) -> None:
+        """Add up positions, where they may run out; padding takes none."""
+        if self._policy.backbone.max_positions is not None:
+            for row, length in zip(rows, length_of(stretch).tolist(), strict=True):
+                self._used[row] += length + more
 
     def _read_prefix(self, frames: Frames, rows: Sequence[int]) -> None:
         prefix = self._history.builder.prefix(frames)
@@ -130,8 +138,7 @@ class InterleavedStream(Stream):
         index, slots = index_of(rows, device), torch.arange(size, device=device).expand(len(rows), -1)
         first, nothing = torch.zeros_like(index), torch.zeros(1, dtype=torch.int64, device=device)
         cache.decode(self._policy, prefix, rows=index, slots=slots, frame=first, read=nothing)
-        for row in rows:
-            self._used[row] += size
+        self._count_positions(rows, prefix, 0)
 
     def _free(self, cache: TokenCache, rows: Int64[Tensor, "f"], begin: Int64[Tensor, "f"]) -> None:
         """Empty the slots of the frame that falls out of the band; the new one may have fewer tokens."""

@@ -8,6 +8,7 @@ Who sees whom follows from four numbers of a token: whether it is real, its fram
 block. A token sees
 
 - every real token of an earlier frame, at most `window` frames back counting its own, and the prefix (frame -1);
+  except action tokens that a discrete head chose, which repeat most of what the next frame is to predict;
 - of its own frame, every real token before it, itself, and all tokens of its block, in both directions.
 
 Padding (short texts, missing cameras, missing proprioception) takes no part in attention and no position, so a sample
@@ -88,12 +89,14 @@ class Keys:
     """What a query must know of the tokens it may look at; one row, or one per row.
 
     Attributes:
-        real: False = padding, an empty slot, or a token that nobody but itself may see.
+        real: False = padding, an empty slot, or a token that nobody may see.
+        shared: False = a token that only its own frame may see.
         frame, index, block: as in `Layout`.
     """
 
     real: Bool[Tensor, "r S"]
-    frame: Int64[Tensor, "q S"]
+    shared: Bool[Tensor, "q S"]
+    frame: Int64[Tensor, "f S"]
     index: Int64[Tensor, "q S"]
     block: Int64[Tensor, "q S"]
 
@@ -118,12 +121,21 @@ class Stretch:
     media_real: Bool[Tensor, "*lead m"] | None = None
     media_frame: Int64[Tensor, "m"] | None = None
 
-    def keys(self, hidden: Kind | None = None) -> Keys:
-        """This stretch as what is looked at; tokens of the kind `hidden` are seen by nobody but themselves."""
+    def keys(self, hidden: Kind | None = None, own: Kind | None = None) -> Keys:
+        """This stretch as what is looked at.
+
+        Args:
+            hidden: tokens of this kind are seen by nobody.
+            own: tokens of this kind are seen by their own frame only.
+        """
         real, layout = self.real, self.layout
+        shared = torch.ones_like(layout.frame, dtype=torch.bool)[None]
         if hidden is not None:
             real = real.index_fill(-1, layout.columns(hidden), False)
-        return Keys(real=real, frame=layout.frame[None], index=layout.index[None], block=layout.block[None])
+        if own is not None:
+            shared = shared.index_fill(-1, layout.columns(own), False)
+        frame, index, block = layout.frame[None], layout.index[None], layout.block[None]
+        return Keys(real=real, shared=shared, frame=frame, index=index, block=block)
 
 
 def piece(
@@ -223,24 +235,30 @@ def length_of(stretch: Stretch) -> Int64[Tensor, "r"]:
 
 
 def attention_allowed(
-    query: Layout, keys: Keys, window: int, frame_offset: Int64[Tensor, "r"] | None = None
+    query: Layout,
+    keys: Keys,
+    window: int,
+    slots: Int64[Tensor, "r s"] | None = None,
+    frame_offset: Int64[Tensor, "r"] | None = None,
 ) -> Bool[Tensor, "r s S"]:
-    """Who may attend to whom: [r, query, key]; see the module's rules. Without a cache every token sees itself.
+    """Who may attend to whom: [r, query, key]; see the module's rules. Who would see nothing sees itself.
 
     Args:
         query: the tokens that look.
         keys: the tokens looked at; the same ones, or the slots of a cache.
         window: frames that a token sees at most, its own included.
-        frame_offset: number of the stretch's frame 0 in each row; given with a cache, whose caller sees to it that no
-            token looks at nothing.
+        slots: where in `keys` each query is; None = in its own column.
+        frame_offset: number of the stretch's frame 0 in each row.
     """
     frame, index, block = (getattr(query, name)[None, :, None] for name in ("frame", "index", "block"))
     if frame_offset is not None:
         frame = torch.where(frame == PREFIX_FRAME, frame, frame + frame_offset[:, None, None])
     key_frame, key_index, key_block = (getattr(keys, name)[:, None] for name in ("frame", "index", "block"))
-    is_earlier = (key_frame < frame) & ((key_frame == PREFIX_FRAME) | (frame - key_frame < window))
+    is_near = (key_frame == PREFIX_FRAME) | (frame - key_frame < window)
+    is_earlier = (key_frame < frame) & is_near & keys.shared[:, None]
     is_own = (key_frame == frame) & ((key_index <= index) | ((block > 0) & (key_block == block)))
     allowed = (is_earlier | is_own) & keys.real[:, None]
-    if frame_offset is None:
-        allowed = allowed | torch.eye(len(query), dtype=torch.bool, device=allowed.device)
-    return allowed
+    if slots is None:
+        slots = torch.arange(len(query), device=allowed.device).expand(len(allowed), -1)
+    itself = slots.unsqueeze(2)
+    return allowed.scatter(2, itself, allowed.gather(2, itself) | ~allowed.any(2, keepdim=True))
