@@ -193,6 +193,14 @@ class ModelConfig:
             self.token_source == "action" or self.history != "interleaved" or self.repeat_text,
             f"model.token_source {self.token_source!r} needs the text in every frame; set repeat_text: true",
         )
+        _require(
+            not self.original_layout or self.history != "interleaved" or self.repeat_text,
+            "model.original_layout is the original's, which has the text in every frame; set repeat_text: true",
+        )
+        _require(
+            not self.hide_action_tokens or self.token_source == "action",
+            f"model.hide_action_tokens: with token_source {self.token_source!r} there are none; set it to false",
+        )
         _require(self.num_bins >= 2, f"model.num_bins must be at least 2, got {self.num_bins}")
         layers = self.train_decoder_layers
         _require(layers is None or layers >= 0, f"model.train_decoder_layers must not be negative, got {layers}")
@@ -223,7 +231,8 @@ class DataConfig:
 
     Attributes:
         path: dataset folder, LeRobot v3.0 layout.
-        cameras: camera names in the order the policy takes them; None takes all of the dataset's, sorted.
+        cameras: camera names in the order the policy takes them (the original's: wrist, static); None takes all of the
+            dataset's, sorted.
         batch_size: windows per optimiser step.
         num_workers: loader processes; 0 loads in the training process.
         val_episodes: episodes per task held out for validation, the last ones.

@@ -32,10 +32,12 @@ PROMPTS = {
     "qwen": "{instruction}",
     "uform": "<image> {instruction}",
 }
+_PHI_STYLE = ("flamingo", "kosmos", "moondream", "paligemma", "uform")  # tokenizer types that share one
 HEADS = {"FCDecoder": "fc", "LSTMDecoder": "lstm", "GPTDecoder": "gpt", "DiscreteDecoder": "discrete"}
 _DEFAULT_LAYERS = {"GPTDecoder": 8}  # of the original's constructors; 4 otherwise
 HISTORIES = {"post": "policy_head", "pre": "interleaved", "video": "video"}
-_DISCRETE_PROMPT = "Input: What {n} step actions should the robot take to {{instruction}}?\nOutput: \n{{eos}}"
+_DISCRETE_PROMPT = "Input: What {action} should the robot take to {{instruction}}?\nOutput: \n{{eos}}"
+_CALVIN = "DiskCalvinDataset"  # asks for one step more than it predicts
 
 _UNREAD = "the original does not read it"
 _ITS_PATH = "a path of the machine that trained"
@@ -49,7 +51,8 @@ IGNORED: dict[str, str] = {
     **dict.fromkeys(("model_config", "image_mean", "image_std", "data_scale", "optimizer", "warmup_ratio"), _UNREAD),
     **dict.fromkeys(("use_time_causal_attn", "use_mim_obs_loss", "use_pixel_loss", "use_obs_queries"), _UNREAD),
     **dict.fromkeys(("vision_masked_ratio", "use_tube_mask", "discrete_action_history", "train_weights"), _UNREAD),
-    **dict.fromkeys(("cap_loss_ratio", "fwd_loss_ratio", "kl_div_ratio", "clip_norm_ratio", "vl_cotrain_ratio"), _OTHER_LOSS),
+    **dict.fromkeys(("cap_loss_ratio", "fwd_loss_ratio", "kl_div_ratio"), _OTHER_LOSS),
+    **dict.fromkeys(("clip_norm_ratio", "vl_cotrain_ratio"), _OTHER_LOSS),
     "model": "the same as robovlm_name",
     "seq_len": "only counts what is logged",
     "mu_val": "use_mu_law is off",
@@ -278,7 +281,10 @@ def _vlm(values: dict[str, Any], head: dict[str, Any], path: Path) -> dict[str, 
     kind = tokenizer.get("tokenizer_type", "kosmos")
     prompt = _choice(PROMPTS, "tokenizer.tokenizer_type", kind, path)
     if head.get("type") == "DiscreteDecoder":
-        prompt = _DISCRETE_PROMPT.format(n=values.get("fwd_pred_next_n", 1))
+        if kind not in _PHI_STYLE:
+            raise ConfigError(f"{path}: prompts of discrete policies are known for {_PHI_STYLE}, not for {kind!r}")
+        steps = values.get("fwd_pred_next_n", 1) + ((values.get("train_dataset") or {}).get("type") == _CALVIN)
+        prompt = _DISCRETE_PROMPT.format(action="action" if steps == 1 else f"{steps} step actions")
     return {
         "model.vlm.name": _choice(VLMS, "robovlm_name", values.get("robovlm_name"), path),
         "model.vlm.pretrained": vlm.get("pretrained_model_name_or_path"),

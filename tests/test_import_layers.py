@@ -9,7 +9,17 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "robovlms").rglob("*.py"))
 
 # Each layer, and the layers below it that it may import; its own modules are always allowed.
-BASE = {"original_config", "errors", "types", "extras", "typed_yaml", "config", "progress", "run_folder", "parameter_table"}
+BASE = {
+    "config",
+    "errors",
+    "extras",
+    "original_config",
+    "parameter_table",
+    "progress",
+    "run_folder",
+    "typed_yaml",
+    "types",
+}
 ALLOWED = {
     "errors": set(),
     "types": set(),

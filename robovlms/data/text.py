@@ -42,7 +42,7 @@ class PromptEncoder:
 
     Args:
         tokenizer: of the backbone.
-        template: text with the field `{instruction}`.
+        template: text with the field `{instruction}`; `{eos}` is the tokenizer's end mark, nothing if it has none.
         max_text_len: longest prompt in tokens.
         add_special_tokens: whether the tokenizer adds its own begin and end tokens.
     """
@@ -63,7 +63,8 @@ class PromptEncoder:
             DataError: if the prompt is longer than `max_text_len`.
         """
         if instruction not in self._known:
-            prompt = self.template.format(instruction=instruction)
+            end = getattr(self.tokenizer, "eos_token", None) or ""
+            prompt = self.template.format(instruction=instruction, eos=end)
             encoded = self.tokenizer(prompt, add_special_tokens=self.add_special_tokens)
             ids = np.array(encoded["input_ids"], np.int64)
             if len(ids) > self.max_text_len:

@@ -165,7 +165,7 @@ class BaseRoboVLM(nn.Module):
             images = images.unsqueeze(1)
         tokens = self.backbone.encode_images(self.backbone.preprocess(images.flatten(0, 1)))
         if self.vision_resampler is not None:
-            tokens = self.vision_resampler(tokens)
+            tokens = self.vision_resampler(tokens.to(self.vision_resampler.latents.dtype)).to(tokens.dtype)
         return tokens.unflatten(0, images.shape[:2])
 
     def encode(
@@ -262,18 +262,24 @@ class BaseRoboVLM(nn.Module):
         features, step_mask = self.history.features(frames, queries, choose=False)
         if not self.history.gives_every_step:
             actions, action_mask = actions[:, -1:], action_mask[:, -1:]
-        return self.act_head.loss(features.float(), actions, action_mask, step_mask)
+        return self.act_head.loss(self._for_head(features), actions, action_mask, step_mask)
 
     def predict(self, features: Float[Tensor, "b t q d"], step_mask: Bool[Tensor, "b t"]) -> PolicyOutput:
         """Predictions from the features that a history or a stream gives."""
-        predictions = self.act_head.predict(features.float(), step_mask)
+        features = self._for_head(features)
+        predictions = self.act_head.predict(features, step_mask)
         if not self.act_head.is_discrete:
             return PolicyOutput(action_predictions=predictions)
-        logits = self.act_head.action_logits(features.float())
+        logits = self.act_head.action_logits(features)
         if not self.config.original_layout:  # the text's own ids come first
             first = self.action_tokenizer.action_token_begin_idx + 1
             logits = nn.functional.pad(logits, (first, 0), value=-math.inf)
         return PolicyOutput(action_predictions=predictions, action_logits=logits)
+
+    def _for_head(self, features: Float[Tensor, "b t q d"]) -> Float[Tensor, "b t q d"]:
+        """In the head's own precision, float32 unless someone changed it."""
+        weight = next(self.act_head.parameters(), None)
+        return features.float() if weight is None else features.to(weight.dtype)
 
     def forward_batch(self, batch: Batch, mode: Literal["train", "inference"] = "train") -> PolicyOutput:
         """`forward` on a batch of the loader."""

@@ -67,6 +67,19 @@ def build_action_tokenizer(config: ModelConfig, backbone: Backbone) -> ActionTok
     return ActionTokenizer.reserved(size, bins=config.num_bins)
 
 
+def _check_values(config: ModelConfig, head: type[BasePolicyHead]) -> None:
+    """Refuse values that the head would ignore."""
+    one_per_number = head.is_discrete or head.has_parallel_queries
+    given = {
+        "model.decoder": (config.decoder, "regression"),
+        "model.latent": (config.latent, 1),
+        "model.hide_action_tokens": (config.hide_action_tokens, False),
+    }
+    for key, (value, only) in given.items():
+        if one_per_number and value != only:
+            raise ConfigError(f"{key} is {value!r}, but model.head {config.head!r} goes with {only!r} only; remove it")
+
+
 def build_head(
     config: ModelConfig, action_space: ActionSpace, backbone: Backbone, action_tokenizer: ActionTokenizer | None
 ) -> BasePolicyHead:
@@ -88,6 +101,7 @@ def build_head(
             f"model.head {config.head!r} reads its own action queries, but model.token_source is "
             f"{config.token_source!r}; set token_source: action"
         )
+    _check_values(config, head)
     options = {}
     if head.is_discrete:
         options["n_bin"] = config.num_bins

@@ -31,6 +31,7 @@ def load_policy(path: str | Path) -> tuple[BaseRoboVLM, PolicyContract, RunConfi
         config.model, contract.action_space, len(contract.proprio_names), assets=assets if assets.is_dir() else None
     )
     load_weights(model, folder / "model.safetensors")
+    _check_finite(model, folder / "model.safetensors")
     _check_contract(model, contract, config, folder)
     return model.eval(), contract, config
 
@@ -61,6 +62,13 @@ def write_policy_files(
     (folder / PARAMETERS).write_text(dump_sizes(count_parameters(model)))
     parity(folder / "parity.safetensors")
     model.backbone.save_assets(folder / "vlm")
+
+
+def _check_finite(model: nn.Module, file: Path) -> None:
+    """Refuse weights that no robot may act on."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not parameter.isfinite().all():
+            raise CheckpointError(f"{file}: {name} holds numbers that are not finite")
 
 
 def _check_contract(model: BaseRoboVLM, contract: PolicyContract, config: RunConfig, folder: Path) -> None:

@@ -293,14 +293,16 @@ def _parity_windows(contract: PolicyContract) -> list[ObservationWindow]:
 def table_of(conversion: Conversion) -> Table:
     """What was loaded, left out and ignored."""
     table = Table(title=f"{conversion.out}", title_justify="left")
-    for column in ("what", "how much", "why"):
+    for column in ("what", "how much"):
         table.add_column(column, justify="right" if column == "how much" else "left")
     for part, size in conversion.loaded.items():
-        table.add_row(escape(part), f"{size:,}", "numbers loaded")
-    table.add_section()
+        table.add_row(f"{escape(part)}: numbers loaded", f"{size:,}")
     for reason, count in conversion.dropped.items():
-        table.add_row("tensors left out", str(count), escape(reason))
-    table.add_section()
+        table.add_row(f"tensors left out: {escape(reason)}", str(count))
+    reasons: dict[str, list[str]] = {}
     for key, reason in sorted(conversion.ignored.items()):
-        table.add_row(escape(key), "ignored", escape(reason))
+        reasons.setdefault(reason, []).append(key)
+    for reason, keys in reasons.items():
+        table.add_section()
+        table.add_row(escape(f"keys ignored, {reason}: {', '.join(keys)}"), str(len(keys)))
     return table

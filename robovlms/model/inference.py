@@ -59,7 +59,8 @@ class ObservationEncoder:
             PolicyError: if a prediction is not finite.
         """
         predicted = self.model.predict(features, step_mask).action_predictions[:, -1]
-        if not torch.isfinite(predicted).all():
+        # A tanh or a clamp makes an action of what is infinite, so the features are looked at as well.
+        if not (torch.isfinite(predicted).all() and torch.isfinite(features[step_mask]).all()):
             raise PolicyError("the policy predicted a number that is not finite; refusing to act on it")
         return self._codec.decode(predicted.float().cpu().numpy())
 
@@ -82,4 +83,7 @@ class ObservationEncoder:
             raise PolicyError(f"proprioception: expected {len(names)} numbers {list(names)}, got {got}")
         if not np.isfinite(observation.proprio).all():
             raise PolicyError(f"proprioception is not finite: {observation.proprio.tolist()}")
-        return self._proprio.normalize(observation.proprio)
+        normalised = self._proprio.normalize(observation.proprio)
+        if not np.isfinite(normalised).all():
+            raise PolicyError(f"proprioception is out of any range: {observation.proprio.tolist()}")
+        return normalised

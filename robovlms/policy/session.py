@@ -12,7 +12,7 @@ history.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ from robovlms.model.device import resolve_device
 from robovlms.model.inference import ObservationEncoder
 from robovlms.types import Observation
 
+_SHARED = ("window_size", "fwd_pred_next_n")  # of a contract and a model's configuration
+
 
 class SessionBatch:
     """Streams the observations of several robots through one model; no robot's past touches another's.
@@ -38,7 +40,7 @@ class SessionBatch:
         execute_steps: k, actions executed of each chunk before the policy decides again, at most n.
 
     Raises:
-        PolicyError: if `execute_steps` is not between 1 and n.
+        PolicyError: if `execute_steps` is not between 1 and n, or the contract is not the model's.
     """
 
     def __init__(
@@ -49,6 +51,10 @@ class SessionBatch:
                 f"execute_steps must lie between 1 and the chunk's {contract.fwd_pred_next_n} actions, "
                 f"got {execute_steps}"
             )
+        pairs = {name: (getattr(contract, name), getattr(model.config, name)) for name in _SHARED}
+        for name, (agreed, own) in pairs.items():
+            if agreed != own:
+                raise PolicyError(f"the contract says {name} {agreed}, the model was built with {own}")
         self.contract, self.num_robots, self.execute_steps = contract, num_robots, execute_steps
         self._encoder = ObservationEncoder(model.eval(), contract)
         self._stream = model.stream(num_robots)
@@ -58,6 +64,7 @@ class SessionBatch:
     def reset(self, robots: Sequence[int] | None = None) -> None:
         """Forget the past of some robots, or of all; call at the beginning of every episode."""
         robots = range(self.num_robots) if robots is None else robots
+        self._check(robots)
         self._stream.reset(robots)
         for robot in robots:
             self._queues[robot].clear()
@@ -65,7 +72,13 @@ class SessionBatch:
 
     def needs_observation(self, robot: int) -> bool:
         """Whether the next `act` of a robot looks; False lets a simulator skip rendering."""
+        self._check([robot])
         return not self._queues[robot] or self.contract.window_size > 1
+
+    def _check(self, robots: Iterable[int]) -> None:
+        for robot in robots:
+            if not 0 <= robot < self.num_robots:
+                raise PolicyError(f"there is no robot {robot}; their numbers are 0 to {self.num_robots - 1}")
 
     def act(self, observations: Mapping[int, Observation | None]) -> dict[int, Float32[np.ndarray, "a"]]:
         """Return the next action of some robots in physical units.
@@ -74,9 +87,13 @@ class SessionBatch:
             observations: robot -> what it sees now; may be None only while the robot needs none.
 
         Raises:
-            PolicyError: if an observation is needed and missing, or does not fit the contract.
+            PolicyError: if an observation is needed and missing, does not fit the contract, or leads to numbers that
+                are not finite. A refused observation changes nothing; after anything else the robots that looked have
+                forgotten their past.
         """
-        looking = [robot for robot in observations if self.needs_observation(robot)]
+        looking = [
+            robot for robot, seen in observations.items() if self.needs_observation(robot) or self._is_new(robot, seen)
+        ]
         seen = [observations[robot] for robot in looking]
         if any(one is None for one in seen):
             raise PolicyError("the policy needs an observation now; check `needs_observation` before leaving it out")
@@ -84,23 +101,25 @@ class SessionBatch:
             self._look(looking, seen)
         return {robot: self._queues[robot].popleft() for robot in observations}
 
+    def _is_new(self, robot: int, seen: Observation | None) -> bool:
+        """Whether a robot is told something else than what its queued actions are for."""
+        return seen is not None and self._instructions[robot] not in (None, seen.instruction)
+
     @torch.inference_mode()
     def _look(self, robots: Sequence[int], observations: Sequence[Observation]) -> None:
         frames = self._encoder.frames(observations)
-        changed = [
-            robot
-            for robot, one in zip(robots, observations, strict=True)
-            if self._instructions[robot] not in (None, one.instruction)
-        ]
-        self.reset(changed)
+        self.reset([robot for robot, one in zip(robots, observations, strict=True) if self._is_new(robot, one)])
+        try:
+            features, step_mask = self._stream.step(frames, robots)
+            asked = [i for i, robot in enumerate(robots) if not self._queues[robot]]
+            chunks = self._encoder.actions(features[asked], step_mask[asked]) if asked else []
+        except BaseException:
+            self.reset(robots)  # whatever it was, what they remember may be half of a step
+            raise
         for robot, one in zip(robots, observations, strict=True):
             self._instructions[robot] = one.instruction
-        features, step_mask = self._stream.step(frames, robots)
-        asked = [i for i, robot in enumerate(robots) if not self._queues[robot]]
-        if asked:
-            chunks = self._encoder.actions(features[asked], step_mask[asked])
-            for i, chunk in zip(asked, chunks, strict=True):
-                self._queues[robots[i]].extend(chunk[: self.execute_steps])
+        for i, chunk in zip(asked, chunks, strict=True):
+            self._queues[robots[i]].extend(chunk[: self.execute_steps])
 
 
 class PolicySession:

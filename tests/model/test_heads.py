@@ -63,8 +63,28 @@ def test_what_the_model_reads() -> None:
     assert {name for name, head in heads.items() if head.needs_history} == {"lstm", "gpt"}
     assert {name for name, head in heads.items() if head.is_discrete} == {"discrete"}
     assert {name for name, head in heads.items() if head.has_parallel_queries} == {"l1_chunk"}
-    queries = {name: (head.num_queries, head.num_learned_queries) for name, head in heads.items()}
-    assert queries == {"fc": (2, 2), "lstm": (2, 2), "gpt": (2, 2), "discrete": (N * A, 1), "l1_chunk": (N, N)}
+    queries = {name: head.num_queries for name, head in heads.items()}
+    assert queries == {"fc": 2, "lstm": 2, "gpt": 2, "discrete": N * A, "l1_chunk": N}
+
+
+@pytest.mark.parametrize("name", ["lstm", "gpt"])
+def test_a_missing_frame_in_the_middle_is_left_out(name: str) -> None:
+    head = build(name)
+    features = features_of(head)[:, :3]
+    mask = torch.tensor([[True, False, True]] * 2)
+    with torch.no_grad():
+        holed, without = head.predict(features, mask), head.predict(features[:, [0, 2]])
+    torch.testing.assert_close(holed[:, [0, 2]], without, atol=1e-6, rtol=0)
+
+
+def test_a_discrete_head_makes_no_action_of_what_is_not_finite() -> None:
+    head = build("discrete")
+    features = features_of(head)
+    features[0, 0, 1] = float("nan")
+    with torch.no_grad():
+        chunk = head.predict(features)
+    assert not chunk[0, 0].isfinite().all()
+    assert chunk[1].isfinite().all()
 
 
 def test_padding_before_the_episode_changes_nothing(case: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from robovlms.config import VLMConfig
 from robovlms.errors import ConfigError
 from robovlms.model.vlm import POLICIES, build_vlm, policy_class
-from robovlms.testing.policies import Inputs, tiny_policy
+from robovlms.testing.policies import Inputs, loss, make_inputs, predict, tiny_policy
 
 
 def test_training_without_actions_is_refused(inputs: Inputs) -> None:
@@ -60,3 +60,35 @@ def test_the_built_in_vlm_has_one_to_five_million_parameters() -> None:
     count = sum(parameter.numel() for parameter in build_vlm(VLMConfig()).parameters())
     assert 1e6 <= count <= 5e6
     assert "tiny" in POLICIES
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"head": "discrete", "latent": 4}, "model.latent is 4, but model.head 'discrete' goes with 1 only"),
+        ({"head": "l1_chunk", "decoder": "flow_matching"}, "model.decoder is 'flow_matching'"),
+        ({"head": "l1_chunk", "hide_action_tokens": True}, "model.hide_action_tokens is True"),
+        ({"token_source": "all", "hide_action_tokens": True}, "with token_source 'all' there are none"),
+        ({"head": "discrete", "token_source": "all"}, "reads its own action queries"),
+        ({"history": "interleaved", "window_size": 2, "original_layout": True}, "set repeat_text: true"),
+        ({"history": "interleaved", "window_size": 2, "token_source": "all"}, "needs the text in every frame"),
+        ({"freeze_backbone": True, "train_decoder_layers": 1}, "leave one of them out"),
+    ],
+)
+def test_contradictions_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny_policy(**values)
+
+
+@pytest.mark.parametrize("vlm", ["tiny", "kosmos", "flamingo"])
+@pytest.mark.parametrize("head", ["fc", "discrete"])
+def test_a_vlm_with_weights_in_bfloat16_predicts(vlm: str, head: str) -> None:
+    policy, inputs = tiny_policy(vlm, head=head), make_inputs(1)
+    exact = predict(policy, inputs)
+    policy.backbone.to(torch.bfloat16)
+    rounded = predict(policy, inputs)
+    assert rounded.dtype == torch.float32
+    if head == "fc":
+        assert (rounded - exact).abs().max() < 0.1
+    policy.act_head.float()
+    assert torch.isfinite(loss(policy, inputs))

@@ -9,10 +9,11 @@ from robovlms.config import RunConfig
 from robovlms.data.collate import collate
 from robovlms.data.dataset import BaseTaskDataset
 from robovlms.data.sources.lerobot import LeRobotSource
-from robovlms.errors import PolicyError
+from robovlms.errors import CheckpointError, PolicyError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import load_policy
 from robovlms.policy.session import PolicySession, SessionBatch, load_session
+from robovlms.run_folder import checkpoints_of
 from robovlms.train.contract import build_contract
 from robovlms.train.run import train_from_config
 from robovlms.types import Observation
@@ -188,6 +189,68 @@ def test_a_prediction_that_is_not_finite_is_refused(trained: RunConfig) -> None:
         model.act_head.actions.mlp[0].bias.fill_(float("nan"))
     with pytest.raises(PolicyError, match="not finite"):
         PolicySession(model, contract).act(observations(LeRobotSource(trained.data.path), 0)[0])
+
+
+@pytest.mark.parametrize("trained", [HISTORIES[0], HISTORIES[6]], indirect=True)
+def test_weights_that_are_not_finite_are_never_loaded(trained: RunConfig) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = checkpoints_of(trained.train.out)[-1] / "model.safetensors"
+    weights = load_file(file)
+    weights["act_head.actions.mlp.0.bias"][0] = float("inf")  # a tanh would make an action of it
+    save_file(weights, file)
+    with pytest.raises(CheckpointError, match=r"act_head\.actions\.mlp\.0\.bias holds numbers that are not finite"):
+        load_session(trained.train.out)
+
+
+def test_a_new_instruction_is_obeyed_while_actions_are_queued(trained: RunConfig) -> None:
+    session = load_session(trained.train.out, execute_steps=3)
+    frame = observations(LeRobotSource(trained.data.path), 2)[0]
+    session.act(frame)
+    other = dataclasses.replace(frame, instruction="stop and go back")
+    changed = session.act(other)
+    session.reset()
+    np.testing.assert_array_equal(changed, session.act(other))
+    queued = session.act(None)  # without an observation the queue goes on
+    session.reset()
+    session.act(other)
+    np.testing.assert_array_equal(queued, session.act(other))
+
+
+@pytest.mark.parametrize("trained", [HISTORIES[2], HISTORIES[6], HISTORIES[8]], indirect=True)
+def test_after_a_failed_step_the_robots_that_looked_start_afresh(
+    trained: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, contract, _ = load_policy(trained.train.out)
+    frames = observations(LeRobotSource(trained.data.path), 2)
+    robots = SessionBatch(model, contract, num_robots=2)
+    robots.act({0: frames[0], 1: frames[0]})
+    third = robots.act({1: frames[1]})[1]
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.backbone, "decode", fail)
+        with pytest.raises(MemoryError):
+            robots.act({0: frames[1]})
+    fresh = PolicySession(model, contract)
+    np.testing.assert_allclose(robots.act({0: frames[2]})[0], fresh.act(frames[2]), atol=1e-6)
+    undisturbed = PolicySession(model, contract)
+    undisturbed.act(frames[0])
+    np.testing.assert_allclose(third, undisturbed.act(frames[1]), atol=1e-6)
+    np.testing.assert_allclose(robots.act({1: frames[2]})[1], undisturbed.act(frames[2]), atol=1e-6)
+
+
+def test_a_robot_that_is_not_there_and_a_contract_of_another_model_are_refused(trained: RunConfig) -> None:
+    model, contract, _ = load_policy(trained.train.out)
+    robots = SessionBatch(model, contract, num_robots=2)
+    frame = observations(LeRobotSource(trained.data.path), 2)[0]
+    for robot in (2, -1):
+        with pytest.raises(PolicyError, match=f"no robot {robot}; their numbers are 0 to 1"):
+            robots.act({robot: frame})
+    with pytest.raises(PolicyError, match="the contract says fwd_pred_next_n 9, the model was built with 3"):
+        PolicySession(model, dataclasses.replace(contract, fwd_pred_next_n=9))
 
 
 def test_execute_steps_must_fit_the_chunk(trained: RunConfig) -> None:

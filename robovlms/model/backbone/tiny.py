@@ -233,7 +233,7 @@ class TinyBackbone(Backbone):
         self.decoder.gradient_checkpointing = True
 
     def encode_images(self, pixels: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f k d"]:
-        return self.vision(pixels)
+        return self.vision(pixels.to(self.vision.position.dtype))
 
     def decode(
         self,

@@ -104,11 +104,6 @@ class BasePolicyHead(nn.Module, ABC):
         """Action-query tokens per frame whose hidden states the head reads."""
         return self.latent
 
-    @property
-    def num_learned_queries(self) -> int:
-        """How many of them are learned vectors, rather than tokens chosen before."""
-        return self.num_queries
-
     @abstractmethod
     def loss(
         self,

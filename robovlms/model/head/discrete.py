@@ -93,11 +93,6 @@ class DiscreteDecoder(BasePolicyHead):
         """One token per number of the chunk."""
         return self.fwd_pred_next_n * self.action_dim
 
-    @property
-    def num_learned_queries(self) -> int:
-        """Only the start query is learned; the others are tokens."""
-        return 1
-
     def encode(self, actions: Float[Tensor, "*lead n a"]) -> Int64[Tensor, "*lead m"]:
         """Chunks to token ids.
 
@@ -202,6 +197,8 @@ class DiscreteDecoder(BasePolicyHead):
         """
         logits = self.logits(features).unflatten(-2, (self.fwd_pred_next_n, self.action_dim))
         arm = self._values(self.choose(logits[..., self.arm_dims, :]))
+        is_broken = self._of_actions(logits[..., self.arm_dims, :]).isfinite().logical_not().any(-1)
+        arm = arm.masked_fill(is_broken, float("nan"))  # the choice among such numbers would look like an action
         shares = self._of_actions(logits[..., self.gripper_dims, :]).float().softmax(-1)
         low, high = self.action_tokenizer.min_action, self.action_tokenizer.max_action
         portion = (self._centers(shares.device) - low) / (high - low)

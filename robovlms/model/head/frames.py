@@ -1,10 +1,11 @@
-"""Windows that begin before the episode: a trunk with memory must start at the first real frame.
+"""Windows with steps that are not real: a trunk with memory must see the real frames alone, one after the other.
 
-The padding stands on the left. Turned to the right it cannot be seen by a trunk that looks only back, and the first
-real frame becomes position 0, so a window of 3 real frames in a window of 5 gives exactly what a window of 3 gives::
+Mostly the padding stands on the left, before the episode. Moved to the right it cannot be seen by a trunk that looks
+only back, and the first real frame becomes position 0, so a window of 3 real frames in a window of 5 gives exactly what
+a window of 3 gives::
 
     step_mask   0 0 1 1 1
-    x           · · a b c  ── turn left ──  a b c · ·  ── trunk ──  A B C ? ?  ── turn back ──  ? ? A B C
+    x           · · a b c  ── real ones first ──  a b c · ·  ── trunk ──  A B C ? ?  ── back ──  ? ? A B C
 """
 
 from collections.abc import Callable
@@ -22,17 +23,16 @@ def run_from_first_frame(
     Args:
         trunk: [b, t, i] -> [b, t, h], where a step sees itself and the steps before.
         x: [b, t, i].
-        step_mask: [b, t], False at window steps before the episode (on the left); None = all real.
+        step_mask: [b, t], False at steps that are not real; None = all real.
 
     Returns:
-        [b, t, h]; meaningless at the steps before the episode.
+        [b, t, h]; meaningless at the steps that are not real.
     """
     if step_mask is None:
         return trunk(x)
-    steps = torch.arange(x.shape[1], device=x.device)
-    padding = (~step_mask).sum(1, keepdim=True)
-    hidden = trunk(_reorder(x, (steps + padding) % x.shape[1]))
-    return _reorder(hidden, (steps - padding) % x.shape[1])
+    order = torch.argsort((~step_mask).long(), dim=1, stable=True)
+    hidden = trunk(_reorder(x, order))
+    return _reorder(hidden, torch.argsort(order, dim=1))
 
 
 def _reorder(x: Tensor, index: Tensor) -> Tensor:
