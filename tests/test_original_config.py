@@ -32,6 +32,9 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 
 
+POOLED = {"act_head__action_space": "down_sample", "act_head__down_sample": "pooling"}
+
+
 def write(path: Path, **changes: Any) -> Path:
     """The base with changes; "section.key" goes into a section."""
     values = json.loads(json.dumps(BASE))
@@ -70,11 +73,8 @@ def test_a_recipe_becomes_a_run(tmp_path: Path) -> None:
         ({"window_size": 1, "act_head__type": "FCDecoder"}, {"history": "one_step", "window_size": 1}),
         ({"act_head__type": "GPTDecoder"}, {"head": "gpt", "head_num_layers": 8}),
         ({"act_head__type": "GPTDecoder", "act_head__num_layers": 2}, {"head_num_layers": 2}),
-        ({"act_head__action_space": "down_sample", "act_head__down_sample": "pooling"}, {"token_source": "all"}),
-        (
-            {"act_head__action_space": "down_sample", "act_head__down_sample": "pooling", "act_head__token_source": "text"},
-            {"token_source": "text"},
-        ),
+        (POOLED, {"token_source": "all"}),
+        (POOLED | {"act_head__token_source": "text"}, {"token_source": "text"}),
         ({"act_head__fill_zero": True}, {"hide_action_tokens": True}),
         ({"act_head__type": "DiscreteDecoder", "window_size": 1}, {"head": "discrete", "history": "one_step"}),
         ({"act_head__type": "DiscreteDecoder"}, {"history": "interleaved", "repeat_text": True}),
@@ -105,11 +105,10 @@ def test_resampler_and_lora_are_those_that_the_original_builds(tmp_path: Path) -
 
 
 def test_a_discrete_prompt_asks_for_as_many_steps_as_the_original_asked(tmp_path: Path) -> None:
-    template = lambda **changes: (
-        read_original(  # noqa: E731
-            write(tmp_path / "a.json", act_head__type="DiscreteDecoder", **changes)
-        ).run.model.tokenizer.prompt_template
-    )
+    def template(**changes: Any) -> str:
+        path = write(tmp_path / "a.json", act_head__type="DiscreteDecoder", **changes)
+        return read_original(path).run.model.tokenizer.prompt_template
+
     assert template().startswith("Input: What 11 step actions should the robot take to {instruction}?")
     assert "What 10 step actions" in template(train_dataset={"type": "OpenVLADataset"})
     assert "What action should" in template(train_dataset={"type": "OpenVLADataset"}, fwd_pred_next_n=1)

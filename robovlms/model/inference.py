@@ -37,13 +37,13 @@ class ObservationEncoder:
         Raises:
             PolicyError: names what an observation lacks, the expected and the given value.
         """
-        device, cameras = self.model.device, range(len(self.contract.cameras))
-        images = np.stack([np.stack([self._image(one, i) for i in cameras]) for one in observations])
+        device = self.model.device
+        images = [self._ready([self._image(one, i) for one in observations]) for i in range(len(self.contract.cameras))]
         proprio = np.stack([self._proprioception(one) for one in observations])
         ids, text_mask = pad_right([self._prompts.encode(one.instruction) for one in observations])
-        seen = torch.ones(*images.shape[:2], dtype=torch.bool, device=device).unsqueeze(1)
+        seen = torch.ones(len(observations), 1, len(images), dtype=torch.bool, device=device)
         return self.model.encode(
-            torch.from_numpy(images).permute(0, 1, 4, 2, 3).unsqueeze(1).to(device),
+            torch.stack(images, dim=1).unsqueeze(1),
             seen,
             torch.from_numpy(ids).to(device),
             torch.from_numpy(text_mask).to(device),
@@ -63,6 +63,11 @@ class ObservationEncoder:
         if not (torch.isfinite(predicted).all() and torch.isfinite(features[step_mask]).all()):
             raise PolicyError("the policy predicted a number that is not finite; refusing to act on it")
         return self._codec.decode(predicted.float().cpu().numpy())
+
+    def _ready(self, images: Sequence[np.ndarray]) -> Float[Tensor, "b 3 h w"]:
+        """Pictures of one camera as the vision tower takes them; cameras may have different sizes."""
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.model.device)
+        return self.model.backbone.preprocess(pixels)
 
     def _image(self, observation: Observation, index: int) -> np.ndarray:
         camera = self.contract.cameras[index]

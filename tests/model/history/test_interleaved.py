@@ -87,7 +87,7 @@ def test_a_window_that_never_fits_is_refused() -> None:
     policy = tiny_policy(history="interleaved", window_size=8, proprio_dim=0)
     policy.backbone.max_positions = 20
     stream, images = policy.stream(), episode(8)
-    last = 2
+    last = 3
     for now in range(last):
         step(policy, stream, images[:, now : now + 1], [[1, 20, 30]])
     with pytest.raises(PolicyError, match="more than the decoder's 20 positions"):
