@@ -113,7 +113,10 @@ class FrameBuilder:
 
     def video(self, frames: Frames, queries: Float[Tensor, "b 1 known d"]) -> Stretch:
         """All frames, the prompt, the newest proprioception and one group of queries: [b, s]."""
-        tokens, image_mask = frames.tokens.flatten(1, 2), frames.image_mask.flatten(1, 2)
+        tokens, image_mask = frames.tokens, frames.image_mask
+        if self._policy.config.original_layout:  # all frames of one camera, then all of the next
+            tokens, image_mask = tokens.transpose(1, 2), image_mask.transpose(1, 2)
+        tokens, image_mask = tokens.flatten(1, 2), image_mask.flatten(1, 2)
         lead, body, tail = self._prompt(frames)
         images = (
             [] if self._policy.backbone.is_cross_attention else image_pieces(self._policy.backbone, tokens, image_mask)
