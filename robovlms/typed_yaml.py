@@ -95,6 +95,16 @@ def check_types(section: type, values: Any, where: str, prefix: str = "") -> dic
     return typed
 
 
+def require(holds: bool, message: str) -> None:
+    """Refuse a value.
+
+    Raises:
+        ConfigError: with the message, unless `holds`.
+    """
+    if not holds:
+        raise ConfigError(message)
+
+
 def merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
     """Lay `high` over `low`, key by key.
 

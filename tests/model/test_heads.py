@@ -77,16 +77,6 @@ def test_a_missing_frame_in_the_middle_is_left_out(name: str) -> None:
     torch.testing.assert_close(holed[:, [0, 2]], without, atol=1e-6, rtol=0)
 
 
-def test_a_discrete_head_makes_no_action_of_what_is_not_finite() -> None:
-    head = build("discrete")
-    features = features_of(head)
-    features[0, 0, 1] = float("nan")
-    with torch.no_grad():
-        chunk = head.predict(features)
-    assert not chunk[0, 0].isfinite().all()
-    assert chunk[1].isfinite().all()
-
-
 def test_padding_before_the_episode_changes_nothing(case: str) -> None:
     head = build(case)
     features = features_of(head)

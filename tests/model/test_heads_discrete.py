@@ -193,3 +193,13 @@ def test_a_vocabulary_that_does_not_fit_is_refused() -> None:
 def test_from_the_original_there_are_no_weights_to_load() -> None:
     head = DiscreteDecoder.from_original({}, in_features=D, hidden_size=8, action_dim=A, n_bin=8, vocabulary=Words())
     assert head.state_dict() == {}
+
+
+def test_no_action_is_made_of_what_is_not_finite() -> None:
+    head = build()
+    features = torch.randn(2, 1, N * A, D, generator=torch.Generator().manual_seed(0))
+    features[0, 0, 1] = float("nan")
+    with torch.no_grad():
+        chunk = head.predict(features)
+    assert not chunk[0, 0].isfinite().all()
+    assert chunk[1].isfinite().all()
