@@ -1,6 +1,7 @@
 """Checkpoints of the original: its own numbers where they lie beside the project, and layouts made here."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ from torch import Tensor
 
 from robovlms import BaseRoboVLM
 from robovlms.__main__ import main
-from robovlms.config import VLMConfig
+from robovlms.actions.space import ActionDimension, ActionSpace
+from robovlms.config import load_config
 from robovlms.errors import CheckpointError, ConfigError
-from robovlms.model.convert_original import convert_original, read_state
+from robovlms.model.convert_original import convert_original
 from robovlms.model.head import FCDecoder, LSTMDecoder
+from robovlms.model.original_tensors import read_state
 from robovlms.model.resampler import PerceiverResampler
-from robovlms.model.vlm import build_vlm
+from robovlms.model.vlm import build_policy
 from robovlms.policy.session import load_session
 from robovlms.policy.verify import verify_checkpoint
 from robovlms.types import Observation
+
+from .original_checkpoint import Made, run
 
 GOLDENS = Path(__file__).parents[3] / "shared" / "reference" / "goldens"
 needs_goldens = pytest.mark.skipif(
@@ -85,12 +90,19 @@ def test_the_sequence_is_the_originals(golden: dict[str, Path]) -> None:
 
 
 @needs_goldens
-def test_the_command_and_what_follows_it(golden: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_and_what_follows_it(
+    golden: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     flags = [f"--{name}={path}" for name, path in golden.items()]
     assert main(["convert", "original", *flags]) == 0
     printed = capsys.readouterr().out
-    assert "act_head: numbers loaded" in printed
-    assert "keys ignored, the original does not read it" in printed
+    for what, here in (
+        ("act_head", "1,388,821 numbers loaded"),
+        ("act_head.history_type", "model.history"),
+        ("seq_len", "ignored: only counts what is logged"),
+    ):
+        assert re.search(rf"{re.escape(what)} +│ {re.escape(here)} ", printed)
     assert verify_checkpoint(golden["out"]).max_difference == 0
     assert main(["info", str(golden["out"])]) == 0
     session = load_session(golden["out"])
@@ -102,72 +114,36 @@ def test_the_command_and_what_follows_it(golden: dict[str, Path], capsys: pytest
     assert "exists already" in capsys.readouterr().err
 
 
+@needs_goldens
+@pytest.mark.parametrize(
+    "set_up", ["default", "freeze_backbone", "freeze_backbone_novis_noemb", "last1", "novis", "noemb"]
+)
+def test_its_configuration_trains_what_the_original_trains(set_up: str, tmp_path: Path) -> None:
+    lists = json.loads((GOLDENS / "g_trainable_params.json").read_text())[set_up]
+    values = json.loads((GOLDENS / "g_kosmos_lstm_post.config.json").read_text())
+    values["train_setup"] |= lists["overrides"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    run = load_config(
+        tmp_path / "config.json", {"model.vlm.pretrained": None, "model.tokenizer.pretrained": None}
+    ).model
+    arm = [ActionDimension(name=f"{i}", unit="1", low=-1.0, high=1.0) for i in range(6)]
+    gripper = ActionDimension(name="gripper", unit="1", low=-1.0, high=1.0, kind="gripper")
+    space = ActionSpace(
+        dimensions=(*arm, gripper), frame="tcp", is_delta=True, gripper_opens="positive", control_hz=30.0
+    )
+    policy = build_policy(run, space, 0)
+    trained = {name: p.requires_grad for name, p in policy.named_parameters()}
+    trained = {name.replace("backbone.model.", "backbone.", 1): value for name, value in trained.items()}
+    assert {name for name, value in trained.items() if value} == set(lists["trainable"])
+    assert {name for name, value in trained.items() if not value} == set(lists["frozen"])
+
+
 # ------------------------------------------------------------------------------------------------ layouts made here
 
 
-def tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", "push", "the", "block", "open"])}
-    plain = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    plain.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=plain, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    ).save_pretrained(folder)
-
-
 @pytest.fixture
-def made(tmp_path: Path) -> "Made":
+def made(tmp_path: Path) -> Made:
     return Made(tmp_path)
-
-
-class Made:
-    """A tiny checkpoint in the original's layout."""
-
-    def __init__(self, folder: Path) -> None:
-        torch.manual_seed(0)
-        self.folder, self.name, self.robovlm = folder, "kosmos", "RoboKosMos"
-        self.config: dict[str, Any] = {
-            "robovlm_name": "RoboKosMos", "window_size": 2, "fwd_pred_next_n": 3, "image_size": 28,
-            "norm_action": True, "norm_min": -0.5, "norm_max": 0.5,
-            "train_setup": {"predict_action": True},
-            "act_head": {"type": "LSTMDecoder", "hidden_size": 8, "action_dim": 7, "down_sample": "none", "latent": 1,
-                         "action_space": "continuous", "history_type": "post", "num_layers": 1},
-            "tokenizer": {"tokenizer_type": "kosmos"},
-        }  # fmt: skip
-        self.state: dict[str, Tensor] = {"model.action_token": torch.randn(32)}
-        self.add_backbone("kosmos")
-        self.add("act_head", LSTMDecoder(32, 8, 7, fwd_pred_next_n=3, window_size=2, num_layers=1))
-
-    def add(self, part: str, module: torch.nn.Module) -> None:
-        self.state |= {f"model.{part}.{key}": value.clone() for key, value in module.state_dict().items()}
-
-    def add_backbone(self, name: str) -> None:
-        self.backbone = build_vlm(VLMConfig(name=name)).model
-        self.backbone.config.save_pretrained(self.folder / "vlm")
-        tokenizer(self.folder / "vlm")
-        self.add("backbone", self.backbone)
-
-    def convert(self, suffix: str = ".safetensors", wrap: str | None = None) -> BaseRoboVLM:
-        checkpoint, config = self.folder / f"weights{suffix}", self.folder / "config.json"
-        if suffix == ".safetensors":
-            save_file({key: value.clone() for key, value in self.state.items()}, checkpoint)
-        else:
-            torch.save({wrap: self.state, "epoch": 3} if wrap else self.state, checkpoint)
-        config.write_text(json.dumps(self.config))
-        out = self.folder / "out"
-        shutil.rmtree(out, ignore_errors=True)
-        self.done = convert_original(checkpoint, config, self.folder / "vlm", out)
-        return BaseRoboVLM.from_pretrained(out)
-
-
-def run(model: BaseRoboVLM, num_cameras: int = 1, t: int = 2) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randn(2, t, num_cameras, 3, 28, 28, generator=generator)
-    with torch.inference_mode():
-        return model(images, torch.tensor([[0, 4, 5, 6, 2]] * 2), mode="inference").action_predictions
 
 
 @pytest.mark.parametrize(("suffix", "wrap"), [(".pt", None), (".ckpt", "state_dict"), (".pt", "model_state_dict")])
