@@ -190,7 +190,12 @@ def _collect(flags: Namespace) -> None:
 
 
 def _train_flags(parser: ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, help="YAML file with what differs from the defaults")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        help="YAML file with what differs from the defaults, or a JSON of the original RoboVLMs",
+    )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="values that differ from the file"
     )
