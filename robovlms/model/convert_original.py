@@ -156,6 +156,7 @@ def _build_backbone(original: OriginalConfig, tensors: OriginalTensors, vlm: Pat
             backbone = build(source, TokenizerConfig(), torch.float32, None)
     backbone.normalise_images(_MEAN, _STD)
     _check_image_size(backbone, original.image_size)
+    _check_tie(backbone, tensors.file)
     return backbone
 
 
@@ -217,6 +218,14 @@ def _image_size_of(folder: Path) -> int:
     """What the VLM's vision tower takes; 224, which most take, where the configuration does not say it."""
     size = (read_config(folder).get("vision_config") or {}).get("image_size")
     return size if isinstance(size, int) else 224
+
+
+def _check_tie(backbone: Backbone, file: Path) -> None:
+    config = getattr(getattr(backbone, "model", None), "config", None)
+    if getattr(config, "tie_word_embeddings", False) and backbone.output_embedding is not None:
+        raise CheckpointError(
+            f"{file}: word embedding and output layer are one tensor in this VLM, but two that differ in the file"
+        )
 
 
 def _check_image_size(backbone: Backbone, image_size: int | None) -> None:

@@ -176,6 +176,18 @@ def test_tensors_that_share_memory_are_loaded(made: Made) -> None:
     assert torch.equal(made.convert(".pt").word_embedding.weight, tied)
 
 
+@pytest.mark.parametrize("vlm", ["kosmos", "paligemma"])
+def test_a_tensor_that_is_there_twice_must_be_the_same(made: Made, vlm: str) -> None:
+    if vlm == "paligemma":
+        make_paligemma(made)
+    (head,) = [key for key in made.state if key.endswith("lm_head.weight")]
+    made.state[head] = made.state[head] + 1
+    with pytest.raises(CheckpointError, match="are one tensor in this VLM, but two that differ"):
+        made.convert()
+    del made.state[head]
+    made.convert()
+
+
 def test_a_folder_of_shards_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="zero_to_fp32.py"):
         read_tensors(tmp_path)
