@@ -8,8 +8,8 @@
 3. Training: forward and backward of the policy over forward and backward of the bare transformers modules on the same
    pictures and on as many tokens. Target: at most 1.1.
 
-A mid-size random Kosmos-2, so that computing dominates; what is compared runs in turn, a few steps each, so that a
-drifting machine slows both alike.
+A mid-size random Kosmos-2, so that computing dominates; what is compared runs in turn, step by step, so that a drifting
+machine slows both alike.
 """
 
 import argparse
@@ -132,19 +132,19 @@ def seconds(step: Callable[[], None], count: int) -> float:
     return (time.perf_counter() - begin_s) / count
 
 
-def compare(one: Callable[[], None], other: Callable[[], None], rounds: int, count: int) -> tuple[float, float, float]:
-    """Median times of both, in turn, and the median of their ratio one ÷ other."""
+def compare(one: Callable[[], None], other: Callable[[], None], pairs: int) -> tuple[float, float, float]:
+    """Median times of both, one step each in turn, and the median of the ratios one ÷ other of neighbouring steps."""
     for step in (one, other):
         seconds(step, 2)
-    pairs = [(seconds(one, count), seconds(other, count)) for _ in range(rounds)]
-    ones, others = zip(*pairs, strict=True)
-    return statistics.median(ones), statistics.median(others), statistics.median(a / b for a, b in pairs)
+    times = [(seconds(one, 1), seconds(other, 1)) for _ in range(pairs)]
+    ones, others = zip(*times, strict=True)
+    return statistics.median(ones), statistics.median(others), statistics.median(a / b for a, b in times)
 
 
 def measure_streaming(case: str, rounds: int) -> dict[str, float]:
     """Control step at the full window against window 1."""
     steps = [control_step(build(CASES[case], window)) for window in (WINDOW, 1)]
-    full_s, single_s, ratio = compare(*steps, rounds, 10)
+    full_s, single_s, ratio = compare(*steps, 10 * rounds)
     return {"step_ms": full_s * 1e3, "single_frame_step_ms": single_s * 1e3, "ratio": ratio}
 
 
@@ -173,7 +173,7 @@ def measure_training(case: str, rounds: int, batch_size: int = 2) -> dict[str, f
     else:
         rows, length = batch_size * 8, k + TEXT_TOKENS + 1
     steps = policy_step(policy, images, ids), bare_step(build(CASES[case], 8).train(), images, rows, length)
-    full_s, bare_s, ratio = compare(*steps, rounds, 1)
+    full_s, bare_s, ratio = compare(*steps, rounds)
     return {"step_ms": full_s * 1e3, "bare_step_ms": bare_s * 1e3, "ratio": ratio}
 
 

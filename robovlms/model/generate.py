@@ -87,7 +87,9 @@ def _prefix(backbone: Backbone, lead: list[int], body: list[int], tokens: Tensor
 
     images: list[Stretch] = []
     if tokens is not None and not backbone.is_cross_attention:
-        images = image_pieces(backbone, tokens, torch.ones(1, 1, dtype=torch.bool, device=device))
+        images = image_pieces(
+            backbone, tokens, torch.ones(1, 1, dtype=torch.bool, device=device), backbone.bidirectional
+        )
     lead_block = FIRST_IMAGE_BLOCK if backbone.bidirectional == "lead_and_images" else block
     stretch = join(text(lead, lead_block), *images, text(body, block))
     dtype = stretch.embeds.dtype if tokens is None else tokens.dtype

@@ -97,9 +97,13 @@ class FrameBuilder:
 
     def frames(self, frames: Frames, queries: Float[Tensor, "b t known d"], with_prompt: bool) -> Stretch:
         """Tokens of every frame, [b, t, s]; nothing of a padded step is real."""
-        t, backbone = frames.image_mask.shape[1], self._policy.backbone
+        t = frames.image_mask.shape[1]
         lead, body, tail = (self._each_step(part, t) for part in self._prompt(frames))
-        images = [] if backbone.is_cross_attention else image_pieces(backbone, frames.tokens, frames.image_mask)
+        images = (
+            []
+            if backbone.is_cross_attention
+            else image_pieces(backbone, frames.tokens, frames.image_mask, self._bidirectional)
+        )
         text = [lead, *images, body] if with_prompt else images
         stretch = join(*text, *self._proprio(frames), *self._queries(queries, tail if with_prompt else None))
         real = stretch.real & frames.step_mask.unsqueeze(-1)
@@ -118,9 +122,7 @@ class FrameBuilder:
             tokens, image_mask = tokens.transpose(1, 2), image_mask.transpose(1, 2)
         tokens, image_mask = tokens.flatten(1, 2), image_mask.flatten(1, 2)
         lead, body, tail = self._prompt(frames)
-        images = (
-            [] if self._policy.backbone.is_cross_attention else image_pieces(self._policy.backbone, tokens, image_mask)
-        )
+        images = self._images(tokens, image_mask)
         proprio = [_squeeze(one) for one in self._proprio(frames.step(frames.proprio.shape[1] - 1))]
         tail = self._each_step(tail, 1)
         stretch = join(lead, *images, body, *proprio, *(_squeeze(one) for one in self._queries(queries, tail)))
@@ -128,20 +130,25 @@ class FrameBuilder:
 
     def _prompt(self, frames: Frames) -> tuple[Stretch, Stretch, Stretch]:
         """The prompt's lead, body and tail, [b, *]."""
-        backbone, ids, mask = self._policy.backbone, frames.input_ids, frames.text_mask
+        ids, mask = frames.input_ids, frames.text_mask
         at, num_tail = self._marks_of_prompt()
         columns = torch.arange(ids.shape[1], device=ids.device)
         ends = mask.sum(1, keepdim=True) - num_tail
         tail_columns = (ends + columns[:num_tail]).clamp_min(0)
         in_body = (mask & (columns < ends))[:, at:]
-        is_prefix = backbone.bidirectional == "prefix"
-        block = PREFIX_BLOCK if is_prefix else 0
-        lead_block = FIRST_IMAGE_BLOCK if backbone.bidirectional == "lead_and_images" else block
+        kind = self._bidirectional
+        block = PREFIX_BLOCK if kind == "prefix" else 0
+        lead_block = FIRST_IMAGE_BLOCK if kind == "lead_and_images" else block
         return (
             self._text(ids[:, :at], mask[:, :at], lead_block),
             self._text(ids[:, at:], in_body, block),
             self._text(ids.gather(1, tail_columns), mask.gather(1, tail_columns), 0),
         )
+
+    @property
+    def _bidirectional(self) -> str:
+        """The original hands every decoder a mask per token, which is causal."""
+        return "none" if self._policy.config.original_layout else self._policy.backbone.bidirectional
 
     def _marks_of_prompt(self) -> tuple[int, int]:
         """Tokens of the prompt before the images, and after the queries.
@@ -152,8 +159,16 @@ class FrameBuilder:
         policy, tokenizer = self._policy, self._policy.backbone.tokenizer
         if not policy.config.original_layout:
             return policy.backbone.images_at, policy.backbone.prompt_tail
-        has_end = getattr(tokenizer, "eos_token_id", None) is not None
-        return int(getattr(tokenizer, "bos_token_id", None) is not None), int(has_end or policy.act_head.is_discrete)
+        has_begin, has_end = (getattr(tokenizer, f"{mark}_token_id", None) is not None for mark in ("bos", "eos"))
+        is_discrete = policy.act_head.is_discrete
+        return int(has_begin or is_discrete), int(has_end or is_discrete)
+
+    def _images(self, tokens: Tensor, image_mask: Tensor) -> list[Stretch]:
+        """The images, unless the decoder looks at them outside the sequence."""
+        backbone = self._policy.backbone
+        if backbone.is_cross_attention:
+            return []
+        return image_pieces(backbone, tokens, image_mask, self._bidirectional)
 
     def _text(self, ids: Tensor, mask: Tensor, block: int) -> Stretch:
         return piece(self._policy.backbone.word_embedding(ids), mask, Kind.TEXT, block=block)
@@ -167,7 +182,7 @@ class FrameBuilder:
         policy = self._policy
         if policy.proprio_projection is None:
             return []
-        block = PREFIX_BLOCK if policy.backbone.bidirectional == "prefix" else 0
+        block = PREFIX_BLOCK if self._bidirectional == "prefix" else 0
         proprio = frames.proprio.where(frames.proprio_mask.unsqueeze(-1), 0.0)  # what was not measured may be anything
         embeds = policy.proprio_projection(proprio.to(policy.proprio_projection.weight.dtype)).unsqueeze(2)
         return [piece(embeds, frames.proprio_mask.unsqueeze(2), Kind.PROPRIO, block=block)]
@@ -198,9 +213,9 @@ class FrameBuilder:
 
 
 def image_pieces(
-    backbone: Backbone, tokens: Float[Tensor, "*lead v k e"], image_mask: Bool[Tensor, "*lead v"]
+    backbone: Backbone, tokens: Float[Tensor, "*lead v k e"], image_mask: Bool[Tensor, "*lead v"], bidirectional: str
 ) -> list[Stretch]:
-    """The tokens of each camera's image, with the marks around it."""
+    """The tokens of each camera's image, with the marks around it; `bidirectional` as in `Backbone`."""
     k = tokens.shape[-2]
     positions = backbone.image_positions(k)
     if positions is not None:
@@ -213,19 +228,19 @@ def image_pieces(
             "images": FIRST_IMAGE_BLOCK + camera,
             "lead_and_images": FIRST_IMAGE_BLOCK,
             "prefix": PREFIX_BLOCK,
-        }[backbone.bidirectional]
+        }[bidirectional]
         seen = real.expand(*real.shape[:-1], k)
-        pieces += _marks(backbone, backbone.image_start_ids, real, tokens)
+        pieces += _marks(backbone, backbone.image_start_ids, real, tokens, bidirectional)
         pieces.append(piece(image, seen, Kind.IMAGE, block=block, positions=positions))
-        pieces += _marks(backbone, backbone.image_end_ids, real, tokens)
+        pieces += _marks(backbone, backbone.image_end_ids, real, tokens, bidirectional)
     return pieces
 
 
-def _marks(backbone: Backbone, ids: tuple[int, ...], real: Tensor, like: Tensor) -> list[Stretch]:
+def _marks(backbone: Backbone, ids: tuple[int, ...], real: Tensor, like: Tensor, bidirectional: str) -> list[Stretch]:
     if not ids:
         return []
     embeds = backbone.word_embedding(torch.tensor(ids, device=real.device)).to(like.dtype)
-    block = PREFIX_BLOCK if backbone.bidirectional == "prefix" else 0
+    block = PREFIX_BLOCK if bidirectional == "prefix" else 0
     shape = real.shape[:-1]
     return [piece(embeds.expand(*shape, -1, -1), real.expand(*shape, len(ids)), Kind.IMAGE, block=block)]
 
