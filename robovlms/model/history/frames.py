@@ -99,11 +99,7 @@ class FrameBuilder:
         """Tokens of every frame, [b, t, s]; nothing of a padded step is real."""
         t = frames.image_mask.shape[1]
         lead, body, tail = (self._each_step(part, t) for part in self._prompt(frames))
-        images = (
-            []
-            if backbone.is_cross_attention
-            else image_pieces(backbone, frames.tokens, frames.image_mask, self._bidirectional)
-        )
+        images = self._images(frames.tokens, frames.image_mask)
         text = [lead, *images, body] if with_prompt else images
         stretch = join(*text, *self._proprio(frames), *self._queries(queries, tail if with_prompt else None))
         real = stretch.real & frames.step_mask.unsqueeze(-1)
