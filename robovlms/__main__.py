@@ -7,12 +7,13 @@ Modules that import torch, a simulator or a dataset library are imported by the 
 import os
 import shlex
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NoReturn
 
+from robovlms.data_commands import add_data_flags, run_data
 from robovlms.errors import ConfigError, RoboVLMsError, unknown_name
 from robovlms.extras import missing_dependency
 
@@ -107,6 +108,11 @@ def _parse(arguments: list[str]) -> Namespace:
 
 def _check_options(parser: ArgumentParser, arguments: list[str]) -> None:
     """Name the nearest option for a mistyped one, before anything else is wrong because of it."""
+    actions = next((action.choices for action in parser._actions if isinstance(action, _SubParsersAction)), {})
+    if actions and arguments and not arguments[0].startswith("-"):
+        if arguments[0] not in actions:
+            parser.error(unknown_name("action", arguments[0], actions))
+        return _check_options(actions[arguments[0]], arguments[1:])
     known = [option for action in parser._actions for option in action.option_strings]
     for argument in arguments:
         option = argument.partition("=")[0]
@@ -327,6 +333,12 @@ COMMANDS = {
         add_flags=_collect_flags,
         run=_collect,
         example="robovlms collect --tasks button-press-v3 drawer-open-v3 --episodes 30 --out runs/data",
+    ),
+    "data": Command(
+        help="Inspect, validate, convert or view a dataset, or compute its statistics.",
+        add_flags=add_data_flags,
+        run=run_data,
+        example="robovlms data validate runs/data",
     ),
     "train": Command(
         help="Train a policy on a dataset.",

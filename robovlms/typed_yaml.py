@@ -67,6 +67,11 @@ def parse_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[di
         yield nested
 
 
+def parse_value(text: str) -> Any:
+    """Read one typed value as YAML, or as the text it is."""
+    return _Text(text).parse()
+
+
 def check_types(section: type, values: Any, where: str, prefix: str = "") -> dict[str, Any]:
     """Check that every key of `values` is a field of `section` and convert each value to the field's type.
 

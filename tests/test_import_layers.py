@@ -41,14 +41,27 @@ ALLOWED = {
     "policy": BASE | {"actions", "data", "model"},
     "evaluate": BASE | {"actions", "data", "model", "train", "policy"},
     "testing": BASE | {"actions", "data", "model", "train", "policy"},
+    "data_commands": BASE | {"data"},
     "info": BASE | {"actions", "data", "model"},
     "demo": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info"},
-    "__main__": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info", "demo"},
+    "__main__": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info", "demo", "data_commands"},
     "__init__": BASE | {"actions", "data", "model", "train", "policy"},
 }
 # Of `data`, the policy side may know only how an instruction becomes tokens and what a batch is.
 DATA_FOR_POLICIES = {"robovlms.data.text", "robovlms.data.batch"}
-HEAVY = {"torch", "transformers", "safetensors", "pyarrow", "av", "mujoco", "metaworld", "gymnasium", "jinja2"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "safetensors",
+    "pyarrow",
+    "av",
+    "h5py",
+    "rerun",
+    "mujoco",
+    "metaworld",
+    "gymnasium",
+    "jinja2",
+}
 LIGHT_FILES = [
     file
     for file in FILES

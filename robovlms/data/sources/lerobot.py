@@ -1,5 +1,6 @@
 """Read a dataset in the LeRobot v3.0 layout, any steps of any episode; `lerobot_layout` draws the folder."""
 
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -42,8 +43,21 @@ class LeRobotSource(EpisodeSource):
         self._videos = VideoReader()
         self._trusted: set[int] = set()
 
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        return (path / layout.INFO).is_file()
+
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        described = [(self.path / name).read_bytes() for name in (layout.INFO, layout.ROBOVLMS)]
+        sizes = [f"{file.relative_to(self.path)} {file.stat().st_size}" for file in sorted(self._files)]
+        return hashlib.sha256(b"\n".join([*described, "\n".join(sizes).encode()])).hexdigest()
+
+    def file(self, episode: int) -> Path:
+        return self._data_file(episode)
 
     @property
     def lengths(self) -> np.ndarray:
