@@ -9,6 +9,8 @@
     │   ├── resampler: ResamplerConfig
     │   └── lora: LoRAConfig
     ├── data: DataConfig
+    │   ├── augment: AugmentConfig
+    │   └── mixture: SourceConfig, any number
     ├── train: TrainConfig
     └── evaluate: EvaluateConfig
 
@@ -24,17 +26,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from robovlms.augment_config import AugmentConfig
 from robovlms.errors import ConfigError
 from robovlms.model_config import LoRAConfig, ModelConfig, ResamplerConfig, TokenizerConfig, VLMConfig
 from robovlms.typed_yaml import build, check_types, dump_yaml, merge, parse_overrides, read_yaml, require
 
 __all__ = [
+    "AugmentConfig",
     "DataConfig",
     "EvaluateConfig",
     "LoRAConfig",
     "ModelConfig",
     "ResamplerConfig",
     "RunConfig",
+    "SourceConfig",
     "TokenizerConfig",
     "TrainConfig",
     "VLMConfig",
@@ -46,13 +51,53 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One dataset of a mixture.
+
+    Attributes:
+        path: folder or file.
+        name: short name in messages, metrics and contracts; None takes the name of the folder.
+        format: key of `robovlms.data.sources.registry.SOURCES`; "auto" looks at the files.
+        options: keywords of that format.
+        weight: share of the samples, relative to the others and to `data.mixture_by`.
+        stream: read front to back through a shuffle pool, without an index; for sets too large to look at first.
+        cameras: policy's camera -> this dataset's, where the names differ.
+        rename: this dataset's action dimension -> the policy's. Dimensions of one name must mean the same thing.
+    """
+
+    path: Path
+    name: str | None = None
+    format: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    stream: bool = False
+    cameras: dict[str, str] = field(default_factory=dict)
+    rename: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(0 < self.weight < math.inf, f"data.mixture: weight of {self.path} must be positive, got {self.weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """What to train on and how it is fed.
 
     Attributes:
-        path: dataset folder, LeRobot v3.0 layout.
+        path: dataset, folder or file; with `mix` the folder that holds a folder per dataset.
+        format: key of `robovlms.data.sources.registry.SOURCES`; "auto" looks at the files.
+        options: keywords of that format.
+        stream: read `path` front to back through a shuffle pool, without an index.
+        mix: name of a table of Open X-Embodiment sets, see `robovlms.data.sources.oxe`; None = the set at `path`.
+        mixture: several datasets instead of `path`.
+        mixture_by: what the weights of a mixture are shares of: samples drawn ("weight"), or what each set holds, times
+            its weight ("frames", "episodes").
+        balance: within a dataset, draw each window equally often ("frame"), or each episode, whatever its length.
+        robot: name of the set of a mixture whose robot the policy is for: its cameras, action space and statistics go
+            into the contract; None takes the first.
+        target_hz: rate that every dataset is brought to, actions per second; None keeps each one's own.
         cameras: camera names in the order the policy takes them (the original's: wrist, static); None takes all of the
             dataset's, sorted.
+        image_size: height and width that every frame is resized to, in training and on the robot; None = as it is.
         batch_size: windows per optimiser step.
         num_workers: loader processes; 0 loads in the training process.
         val_episodes: episodes per task held out for validation, the last ones.
@@ -60,25 +105,66 @@ class DataConfig:
         action_range: physical range (low, high) of every regression dimension that is mapped to [-1, 1]; None takes
             the dataset's statistics, each dimension its own.
         proprio_scheme: normalisation of the proprioception.
-        random_shift_px: random image shift in training, at most this many pixels each way, replicated at the border.
+        augment: changes of the training images.
+        pool_episodes: episodes that a stream mixes.
+        bad_budget: share of windows that may be unreadable before training stops; each is counted and replaced.
+        check_conventions: compare the declared meaning of the actions with what states and actions show, at the start.
+        vision_language: conversations about images (JSON or JSONL) to learn beside the actions; None = none.
+        vision_language_images: folder of their images; None = that of the file.
+        vision_language_batch_size: conversations per optimiser step.
     """
 
     path: Path | None = None
+    format: str = "auto"
+    options: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    mix: str | None = None
+    mixture: tuple[SourceConfig, ...] = ()
+    mixture_by: Literal["weight", "frames", "episodes"] = "weight"
+    balance: Literal["frame", "episode"] = "frame"
+    robot: str | None = None
+    target_hz: float | None = None
     cameras: tuple[str, ...] | None = None
+    image_size: int | None = None
     batch_size: int = 128
     num_workers: int = 0
     val_episodes: int = 1
     action_scheme: Literal["min_max", "quantile"] = "min_max"
     action_range: tuple[float, float] | None = None
     proprio_scheme: Literal["min_max", "quantile", "mean_std", "none"] = "mean_std"
-    random_shift_px: int = 4
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    pool_episodes: int = 64
+    bad_budget: float = 0.001
+    check_conventions: bool = True
+    vision_language: Path | None = None
+    vision_language_images: Path | None = None
+    vision_language_batch_size: int = 8
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, f"data.batch_size must be at least 1, got {self.batch_size}")
+        for name in ("batch_size", "pool_episodes", "vision_language_batch_size"):
+            require(getattr(self, name) >= 1, f"data.{name} must be at least 1, got {getattr(self, name)}")
         bounds = self.action_range
         require(bounds is None or bounds[0] < bounds[1], f"data.action_range must rise, got {bounds}")
-        for name in ("num_workers", "val_episodes", "random_shift_px"):
+        for name in ("num_workers", "val_episodes"):
             require(getattr(self, name) >= 0, f"data.{name} must not be negative, got {getattr(self, name)}")
+        require(self.image_size is None or self.image_size >= 1, f"data.image_size must be positive: {self.image_size}")
+        require(self.target_hz is None or self.target_hz > 0, f"data.target_hz must be positive: {self.target_hz}")
+        require(0 <= self.bad_budget <= 1, f"data.bad_budget must lie in [0, 1], got {self.bad_budget}")
+        self._check_mixture()
+
+    def _check_mixture(self) -> None:
+        require(
+            not self.mixture or (self.path is None and self.mix is None),
+            f"data.mixture lists {len(self.mixture)} datasets, so data.path ({self.path}) and data.mix ({self.mix}) "
+            "must not be set",
+        )
+        names = [source.name or source.path.name for source in self.mixture]
+        double = sorted({name for name in names if names.count(name) > 1})
+        require(not double, f"data.mixture: two datasets are called {double}; give them a name")
+        require(
+            self.robot is None or not names or self.robot in names,
+            f"data.robot: {self.robot!r} is no dataset of data.mixture; it has {names}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

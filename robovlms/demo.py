@@ -39,7 +39,7 @@ def demo_config(out: Path, seed: int, workers: int) -> RunConfig:
             "model.fwd_pred_next_n": 8,
             "data.path": str(out / "dataset"),
             "data.batch_size": 128,
-            "data.random_shift_px": 4,
+            "data.augment.shift_px": 4,
             "train.out": str(out / "train"),
             "train.seed": seed,
             "train.max_steps": 1400,

@@ -95,6 +95,8 @@ def check_types(section: type, values: Any, where: str, prefix: str = "") -> dic
             raise ConfigError(where + unknown_name("key", key, [prefix + known for known in hints]))
         if dataclasses.is_dataclass(hints[name]):
             typed[name] = check_types(hints[name], value, where, f"{key}.")
+        elif _entry(hints[name]):
+            typed[name] = _check_entries(_entry(hints[name]), value, where, key)
         else:
             typed[name] = _convert(hints[name], value, f"{where}{key}")
     return typed
@@ -123,7 +125,26 @@ def merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
 def build(section: type, values: dict[str, Any]) -> Any:
     """Make the dataclass of values that passed `check_types`."""
     hints = get_type_hints(section)
-    return section(**{k: build(hints[k], v) if dataclasses.is_dataclass(hints[k]) else v for k, v in values.items()})
+    return section(**{name: _build_value(hints[name], value) for name, value in values.items()})
+
+
+def _build_value(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value)
+    return tuple(build(_entry(hint), one) for one in value) if _entry(hint) else value
+
+
+def _entry(hint: Any) -> Any:
+    """The dataclass of which `hint` is a tuple of any length; None for any other hint."""
+    kinds = get_args(hint) if get_origin(hint) is tuple else ()
+    return kinds[0] if len(kinds) == 2 and kinds[1] is ... and dataclasses.is_dataclass(kinds[0]) else None
+
+
+def _check_entries(section: type, values: Any, where: str, key: str) -> list[dict[str, Any]]:
+    values = values.parse() if isinstance(values, _Text) else values
+    if not isinstance(values, (list, tuple)):
+        raise ConfigError(f"{where}{key}: expected a list of entries with keys, got {values!r}")
+    return [check_types(section, value, where, f"{key}[{i}].") for i, value in enumerate(values)]
 
 
 class _Text(str):

@@ -81,7 +81,7 @@ def small_run(small_dataset: Path, tmp_path: Path) -> Callable[..., "RunConfig"]
         "model.head_num_layers": 1,
         "data.path": str(small_dataset),
         "data.batch_size": 4,
-        "data.random_shift_px": 2,
+        "data.augment.shift_px": 2,
         "train.out": str(tmp_path / "run"),
         "train.max_steps": 6,
         "train.warmup_steps": 2,

@@ -10,6 +10,7 @@ FILES = sorted((ROOT / "robovlms").rglob("*.py"))
 
 # Each layer, and the layers below it that it may import; its own modules are always allowed.
 BASE = {
+    "augment_config",
     "config",
     "errors",
     "extras",
@@ -18,6 +19,7 @@ BASE = {
     "original_keys",
     "parameter_table",
     "progress",
+    "resize",
     "run_folder",
     "typed_yaml",
     "types",
@@ -28,9 +30,11 @@ ALLOWED = {
     "extras": {"errors"},
     "parameter_table": set(),
     "progress": set(),
+    "resize": set(),
     "run_folder": {"errors"},
     "typed_yaml": {"errors"},
-    "config": {"errors", "typed_yaml", "model_config", "original_config"},
+    "augment_config": {"typed_yaml"},
+    "config": {"errors", "typed_yaml", "augment_config", "model_config", "original_config"},
     "model_config": {"typed_yaml"},
     "original_config": {"errors", "config", "original_keys"},
     "original_keys": set(),

@@ -9,12 +9,13 @@ import torch
 
 from robovlms import BaseRoboVLM, BaseTrainer, GRDataModule, build_vlm, load_config
 from robovlms.actions.tokenizer import ActionTokenizer
+from robovlms.augment_config import AugmentConfig
 from robovlms.config import RunConfig, VLMConfig
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.errors import PolicyError
 from robovlms.model.vlm import POLICIES, build_policy
 from robovlms.testing.policies import TINY_OVERRIDES, make_inputs
-from robovlms.train.run import build_data_module
+from robovlms.train.datasets import build_data_module
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs" / "calvin_finetune").glob("*.yaml"))
@@ -28,7 +29,9 @@ def tiny(config: RunConfig, dataset: Path, out: Path, **model: Any) -> RunConfig
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, vlm=vlm, **small),
-        data=dataclasses.replace(config.data, path=dataset, batch_size=2, num_workers=0, random_shift_px=1),
+        data=dataclasses.replace(
+            config.data, path=dataset, batch_size=2, num_workers=0, augment=AugmentConfig(shift_px=1)
+        ),
         train=dataclasses.replace(
             config.train, out=out, max_steps=2, warmup_steps=0, device="cpu", precision="fp32", val_every=0
         ),

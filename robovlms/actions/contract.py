@@ -47,6 +47,9 @@ class PolicyContract:
         tokenizer_fingerprint: SHA-256 of the tokenizer.
         window_size: t, observations the policy looks at, the current one included.
         fwd_pred_next_n: n, actions predicted per observation.
+        image_size: height and width that frames are resized to before the policy; None = as they are.
+        predicted_space: what the head predicts, where it was trained with other robots too; holds every dimension of
+            `action_space`. None = `action_space`.
     """
 
     action_space: ActionSpace
@@ -60,6 +63,18 @@ class PolicyContract:
     tokenizer_fingerprint: str
     window_size: int
     fwd_pred_next_n: int
+    image_size: tuple[int, int] | None = None
+    predicted_space: ActionSpace | None = None
+
+    @property
+    def head_space(self) -> ActionSpace:
+        """Meaning of the numbers that the head predicts."""
+        return self.predicted_space or self.action_space
+
+    @property
+    def columns(self) -> list[int]:
+        """Place of each dimension of `action_space` among the predicted ones."""
+        return [self.head_space.names.index(name) for name in self.action_space.names]
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +107,8 @@ class PolicyContract:
         """
         try:
             values: dict[str, Any] = json.loads(text)
-            statistics = values["proprio_statistics"]
+            statistics, predicted = values["proprio_statistics"], values.get("predicted_space")
+            image_size = values.get("image_size")
             return cls(
                 **{
                     **values,
@@ -101,6 +117,8 @@ class PolicyContract:
                     "proprio_names": tuple(values["proprio_names"]),
                     "proprio_statistics": statistics and FeatureStatistics.from_dict(statistics),
                     "cameras": tuple(CameraSpec(**camera) for camera in values["cameras"]),
+                    "image_size": image_size and tuple(image_size),
+                    "predicted_space": predicted and ActionSpace.from_dict(predicted),
                 }
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

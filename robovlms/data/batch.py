@@ -10,7 +10,9 @@
     proprio_mask bool    [b, t]               True = a real measurement
     actions      float32 [b, t, n, a]         learned targets: arm normalised, gripper 1 = open
     action_mask  bool    [b, t, n]            True = a real, supervised step
+    action_dim_mask bool [b, a]               True = a number that this window's robot has
     source       int64   [b, 2]               (episode index, index of the current step): where a window came from
+    dataset      int64   [b]                  which dataset of a mixture; 0 if there is one
 
 b batch · t window step (the last is now) · v camera · n chunk step · l text token · p proprio dim · a action dim
 """
@@ -37,7 +39,14 @@ class Batch:
     proprio_mask: Bool[Tensor, "b t"]
     actions: Float32[Tensor, "b t n a"]
     action_mask: Bool[Tensor, "b t n"]
+    action_dim_mask: Bool[Tensor, "b a"]
     source: Int64[Tensor, "b 2"]
+    dataset: Int64[Tensor, "b"]
+
+    @property
+    def supervised(self) -> Bool[Tensor, "b t n a"]:
+        """Which single numbers are learned."""
+        return self.action_mask.unsqueeze(-1) & self.action_dim_mask[:, None, None]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,6 +55,10 @@ class Batch:
         """Copy every tensor to `device`."""
         moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)}
         return Batch(**moved)
+
+    def with_images(self, images: UInt8[Tensor, "b t v 3 h w"]) -> "Batch":
+        """The batch with other pictures."""
+        return dataclasses.replace(self, images=images)
 
     def validate(self) -> "Batch":
         """Check shapes, dtypes and that every supervised number is finite; return self.
@@ -64,7 +77,9 @@ class Batch:
             "proprio_mask": (torch.bool, (b, t)),
             "actions": (torch.float32, (b, t, n, self.actions.shape[-1])),
             "action_mask": (torch.bool, (b, t, n)),
+            "action_dim_mask": (torch.bool, (b, self.actions.shape[-1])),
             "source": (torch.int64, (b, 2)),
+            "dataset": (torch.int64, (b,)),
         }
         for name, (dtype, shape) in expected.items():
             tensor = getattr(self, name)
@@ -72,8 +87,8 @@ class Batch:
                 raise DataError(
                     f"batch.{name}: expected {dtype} {list(shape)}, got {tensor.dtype} {list(tensor.shape)}"
                 )
-        for name, mask in (("actions", self.action_mask), ("proprio", self.proprio_mask)):
-            is_bad = (~torch.isfinite(getattr(self, name)) & mask.unsqueeze(-1)).flatten(1).any(1)
+        for name, mask in (("actions", self.supervised), ("proprio", self.proprio_mask.unsqueeze(-1))):
+            is_bad = (~torch.isfinite(getattr(self, name)) & mask).flatten(1).any(1)
             if is_bad.any():
                 episode, step = self.source[is_bad][0].tolist()
                 raise DataError(f"batch.{name}: not finite in the window of episode {episode}, step {step}")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from robovlms.data.batch import Batch
-from robovlms.data.dataset import Sample
+from robovlms.data.sample import Sample
 from robovlms.data.text import pad_right
 
 

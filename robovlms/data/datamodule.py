@@ -1,123 +1,211 @@
 """Feeds training and validation: which windows, in which order, in which process.
 
-Training is one endless sequence of positions. Each epoch is a permutation of all windows, and a batch takes the next
-`batch_size` positions, across the border of an epoch where that falls inside it::
+Training is one endless sequence of positions, see `robovlms.data.order`. A step takes the next `batch_size` positions
+of each rank, across the border of an epoch where that falls inside it::
 
-    position  0  1  2  3  4 | 5  6  7  8  9 | 10 …        5 windows, batches of 2
+    position  0  1  2  3  4 | 5  6  7  8  9 | 10 …        5 windows, 1 rank, batches of 2
     window    2  4  3  0  1 | 1  4  3  0  2 |  …
-    batch     └ 0 ┘└ 1 ┘└─ 2 ──┘└ 3 ┘└ 4 ┘
+    step      └ 0 ┘└ 1 ┘└─ 2 ──┘└ 3 ┘└ 4 ┘
 
-What a position holds is a function of the seed alone. So a run that resumes at a step sees exactly the batches it would
-have seen, shifted by the same pixels, with any number of workers.
-
->>> batches = shuffled_batches(5, 2, seed=0)
->>> [[index for _, index in next(batches)] for _ in range(5)]
-[[2, 4], [3, 0], [1, 1], [4, 3], [0, 2]]
->>> next(shuffled_batches(5, 2, seed=0, start_step=2))
-[(4, 1), (5, 1)]
+What a position holds is a function of the seed alone, so any number of workers gives the same batches, and the ranks
+together see what one rank with their batches in a row would see. Streams cannot be asked for a position; each batch
+draws from one lane of them, whose state comes back with the batch and goes into the checkpoint. Either way a run that
+resumes at a step sees exactly the batches it would have seen, changed by the same random numbers.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from dataclasses import replace
 from itertools import count
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from robovlms.actions.space import ActionSpace
+from robovlms.augment_config import AugmentConfig
+from robovlms.data.augment import Augmentation
 from robovlms.data.batch import Batch
-from robovlms.data.collate import collate
 from robovlms.data.dataset import BaseTaskDataset
-from robovlms.errors import DataError, RoboVLMsError
+from robovlms.data.loading import BatchPlan, Draw, Loaded, Loader
+from robovlms.data.mixture import Mixture, Part, parts_of
+from robovlms.data.order import Shares, WindowOrder
+from robovlms.data.quarantine import BadWindow, Quarantine
+from robovlms.data.streaming import StreamingDataset
+from robovlms.errors import ConfigError, DataError, RoboVLMsError
 
-Positions = list[tuple[int, int]]  # (position in the run, index of the window) of each sample of a batch
+_STREAM_GRACE = 10_000  # windows of a stream that are counted on before its length is known
 
 
 class GRDataModule:
     """Batches of a training and a validation set.
 
     Args:
-        train_dataset: windows to learn from.
-        val_dataset: windows to measure on; None if there are none.
-        batch_size: b, windows per batch.
+        train_dataset: windows to learn from: a dataset, a stream, or a mixture of them.
+        val_dataset: windows to measure on, one after the other; None if there are none.
+        batch_size: b, windows per batch of a rank.
         num_workers: loader processes; 0 loads in this one. Batches do not depend on it.
         seed: of the order.
+        rank, world_size: which of how many training processes this is.
+        balance: within a dataset, draw each window or each episode equally often.
+        augment: changes of the training images; None leaves them.
+        bad_budget: share of windows that may be unreadable before training stops.
+        stream_lanes: parts that streams are read in; a multiple of ranks × workers.
+
+    Attributes:
+        quarantine: windows that could not be read; each was replaced by another one.
 
     Raises:
         DataError: if there is nothing to train on.
+        ConfigError: if the lanes cannot be dealt to ranks and workers.
     """
 
     def __init__(
         self,
         *,
-        train_dataset: BaseTaskDataset,
-        val_dataset: BaseTaskDataset | None = None,
+        train_dataset: Part | Mixture,
+        val_dataset: BaseTaskDataset | Mixture | None = None,
         batch_size: int,
         num_workers: int = 0,
         seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        balance: Literal["frame", "episode"] = "frame",
+        augment: AugmentConfig | None = None,
+        bad_budget: float = 0.001,
+        stream_lanes: int = 4,
     ) -> None:
-        if len(train_dataset) == 0:
-            raise DataError("the training set has no window; collect episodes, or hold out fewer")
         self.train_dataset, self.val_dataset = train_dataset, val_dataset
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.rank, self.world_size, self.stream_lanes = rank, world_size, stream_lanes
+        parts = parts_of(train_dataset)
+        if any(isinstance(part, BaseTaskDataset) and len(part) == 0 for part in parts):
+            raise DataError("the training set has no window; collect episodes, or hold out fewer")
+        self._augmentation = None if augment is None else Augmentation(augment, seed)
+        shares = train_dataset.shares if isinstance(train_dataset, Mixture) else (1.0,)
+        self._shares = Shares(shares, seed=seed)
+        self._orders = [_order(part, seed, number, balance) for number, part in enumerate(parts)]
+        self._has_streams = None in self._orders
+        self._lanes: dict[int, dict[str, Any]] = {}
+        self._check_lanes()
+        num_windows = sum(len(part) if isinstance(part, BaseTaskDataset) else _STREAM_GRACE for part in parts)
+        self.quarantine = Quarantine(bad_budget, num_windows)
+
+    @property
+    def robot_dataset(self) -> Part:
+        """The training set whose robot the policy is for."""
+        return self.train_dataset.robot_part if isinstance(self.train_dataset, Mixture) else self.train_dataset
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """Meaning of the numbers in `Batch.actions`, before normalisation."""
+        given = self.train_dataset.action_space if isinstance(self.train_dataset, Mixture) else None
+        return given or self.robot_dataset.source.action_space
 
     def train_batches(self, start_step: int = 0) -> Iterator[Batch]:
-        """Endless shuffled batches; the first one is that of step `start_step`."""
-        batches = shuffled_batches(len(self.train_dataset), self.batch_size, seed=self.seed, start_step=start_step)
-        return self._load(self.train_dataset, batches)
+        """Endless shuffled batches; the first one is that of step `start_step`.
+
+        Raises:
+            DataError: if a stream should be resumed without its state, or too many windows are bad.
+        """
+        if start_step and self._has_streams and not self._lanes:
+            raise DataError("a stream resumes from the state in a checkpoint, and there is none; use load_state")
+        if start_step == 0:
+            self._lanes = {}
+        loader = Loader(parts_of(self.train_dataset), self._augmentation, self.seed, self.stream_lanes)
+        for loaded in self._load(loader, self._plans(start_step)):
+            self.quarantine.add(loaded.bad)
+            if loaded.lane_state is not None:
+                self._lanes[loaded.lane] = loaded.lane_state
+            yield loaded.batch
 
     def val_batches(self) -> Iterator[Batch]:
-        """Every validation window once, in order; the last batch may be smaller. Nothing if there is no such set."""
+        """Every validation window once, in order; the last batch may be smaller. Nothing if there is no such set.
+
+        Raises:
+            DataError: if a window cannot be read: a measure of something else would pass for it.
+        """
         if self.val_dataset is None:
-            return iter(())
-        return self._load(self.val_dataset, ordered_batches(len(self.val_dataset), self.batch_size))
+            return
+        loader = Loader(parts_of(self.val_dataset), None, self.seed, self.stream_lanes)
+        for loaded in self._load(loader, _in_order(parts_of(self.val_dataset), self.batch_size)):
+            Quarantine(0.0, len(self.val_dataset)).add(loaded.bad)
+            yield loaded.batch
 
-    def _load(self, dataset: BaseTaskDataset, batches: Iterator[Positions]) -> Iterator[Batch]:
-        loader = _BatchLoader(dataset)
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold for `load_state`, as JSON can: the streams' places, and what was bad."""
+        return {
+            "lanes": {str(lane): state for lane, state in sorted(self._lanes.items())},
+            "bad": [vars(window) for window in self.quarantine.found.values()],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state; call before `train_batches`."""
+        self._lanes = {int(lane): streams for lane, streams in state["lanes"].items()}
+        self.quarantine.found = {(bad["dataset"], bad["window"]): BadWindow(**bad) for bad in state["bad"]}
+
+    def _check_lanes(self) -> None:
+        processes = self.world_size * max(1, self.num_workers)
+        if self._has_streams and self.stream_lanes % processes:
+            raise ConfigError(
+                f"streams are read in {self.stream_lanes} lanes, which {self.world_size} ranks with {self.num_workers} "
+                f"workers cannot share; use a multiple of {processes}"
+            )
+
+    def _plans(self, start_step: int) -> Iterator[BatchPlan]:
+        handed = set()
+        for step in count(start_step):
+            number = step * self.world_size + self.rank
+            lane = number % self.stream_lanes
+            state = self._lanes.get(lane) if lane not in handed else None
+            handed.add(lane)
+            positions = range(number * self.batch_size, (number + 1) * self.batch_size)
+            yield BatchPlan(draws=tuple(map(self._draw, positions)), lane=lane, lane_state=state)
+
+    def _draw(self, position: int) -> Draw:
+        part, draw = self._shares.at(position)
+        order = self._orders[part]
+        return Draw(position=position, part=part, window=None if order is None else order.window(draw))
+
+    def _load(self, loader: Loader, plans: Iterator[BatchPlan]) -> Iterator[Loaded]:
         if self.num_workers == 0:
-            return map(loader.load, batches)
-        return map(_raise_if_error, _parallel(loader, batches, self.num_workers))
+            return map(loader.load, plans)
+        return map(_raise_if_error, _parallel(loader, plans, self.num_workers))
 
 
-def shuffled_batches(num_windows: int, batch_size: int, *, seed: int, start_step: int = 0) -> Iterator[Positions]:
-    """Yield the positions of the batches of steps `start_step`, `start_step` + 1, … without end."""
-    permutation = lru_cache(maxsize=2)(lambda epoch: np.random.default_rng([seed, epoch]).permutation(num_windows))
-    for step in count(start_step):
-        places = [(position, *divmod(position, num_windows)) for position in _span(step, batch_size)]
-        yield [(position, int(permutation(epoch)[offset])) for position, epoch, offset in places]
+def _order(part: Part, seed: int, number: int, balance: Literal["frame", "episode"]) -> WindowOrder | None:
+    if isinstance(part, StreamingDataset):
+        return None
+    spans = [part.span(i) for i in range(len(part.episodes))] if balance == "episode" else [range(len(part))]
+    return WindowOrder(spans, seed=seed, part=number, balance=balance)
 
 
-def ordered_batches(num_windows: int, batch_size: int) -> Iterator[Positions]:
-    """Yield every window once, in order."""
-    for begin in range(0, num_windows, batch_size):
-        yield [(index, index) for index in range(begin, min(begin + batch_size, num_windows))]
+def _in_order(parts: tuple[Part, ...], batch_size: int) -> Iterator[BatchPlan]:
+    draws = [
+        Draw(position=0, part=number, window=window) for number, part in enumerate(parts) for window in range(len(part))
+    ]
+    for begin in range(0, len(draws), batch_size):
+        chosen = draws[begin : begin + batch_size]
+        yield BatchPlan(draws=tuple(replace(draw, position=begin + i) for i, draw in enumerate(chosen)))
 
 
-def _span(step: int, batch_size: int) -> range:
-    return range(step * batch_size, (step + 1) * batch_size)
-
-
-class _BatchLoader(Dataset):
+class _Jobs(Dataset):
     """Makes whole batches, so that a worker hands over tensors and not samples."""
 
-    def __init__(self, dataset: BaseTaskDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
 
-    def load(self, positions: Positions) -> Batch:
-        return collate([self.dataset[where] for where in positions])
-
-    def __getitem__(self, positions: Positions) -> Batch | RoboVLMsError:
+    def __getitem__(self, plan: BatchPlan) -> Loaded | RoboVLMsError:
         """In a worker: errors are handed over as they are, because torch would wrap their message in a traceback."""
         try:
-            return self.load(positions)
+            return self.loader.load(plan)
         except RoboVLMsError as error:
             return error
 
 
-def _parallel(loader: _BatchLoader, batches: Iterable[Positions], num_workers: int) -> Iterable[Batch | RoboVLMsError]:
+def _parallel(loader: Loader, plans: Iterable[BatchPlan], num_workers: int) -> Iterable[Loaded | RoboVLMsError]:
     return DataLoader(
-        loader,
-        sampler=batches,
+        _Jobs(loader),
+        sampler=plans,
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_as_it_is,
@@ -125,11 +213,11 @@ def _parallel(loader: _BatchLoader, batches: Iterable[Positions], num_workers: i
     )
 
 
-def _as_it_is(batch: Batch | RoboVLMsError) -> Batch | RoboVLMsError:
-    return batch
+def _as_it_is(loaded: Loaded | RoboVLMsError) -> Loaded | RoboVLMsError:
+    return loaded
 
 
-def _raise_if_error(batch: Batch | RoboVLMsError) -> Batch:
-    if isinstance(batch, RoboVLMsError):
-        raise batch
-    return batch
+def _raise_if_error(loaded: Loaded | RoboVLMsError) -> Loaded:
+    if isinstance(loaded, RoboVLMsError):
+        raise loaded
+    return loaded

@@ -19,6 +19,7 @@ from robovlms.model.backbone.base import Backbone
 from robovlms.model.build_head import build_action_tokenizer, build_head, count_learned_queries
 from robovlms.model.history import HISTORIES, History, Stream
 from robovlms.model.history.frames import Frames, pack_left
+from robovlms.model.losses import elementwise
 from robovlms.model.resampler import PerceiverResampler
 from robovlms.model.tuning import set_trainable
 
@@ -204,7 +205,7 @@ class BaseRoboVLM(nn.Module):
         proprio: Float[Tensor, "b t p"] | None = None,
         proprio_mask: Bool[Tensor, "b t"] | None = None,
         actions: Float[Tensor, "b t n a"] | None = None,
-        action_mask: Bool[Tensor, "b t n"] | None = None,
+        action_mask: Bool[Tensor, "b t n"] | Bool[Tensor, "b t n a"] | None = None,
         mode: Literal["train", "inference"] = "train",
     ) -> PolicyOutput:
         """Predict the next n actions at every frame of the window.
@@ -219,7 +220,7 @@ class BaseRoboVLM(nn.Module):
             proprio: normalised proprioception; None only if the policy takes none.
             proprio_mask: True = a real measurement; None = all real.
             actions: targets; needed in training.
-            action_mask: True = supervised; None = all.
+            action_mask: True = supervised; [b, t, n, a] where robots have different numbers; None = all.
             mode: "train" computes losses, "inference" predictions.
 
         Raises:
@@ -257,7 +258,7 @@ class BaseRoboVLM(nn.Module):
     def _loss(self, frames: Frames, actions: Tensor, action_mask: Tensor) -> dict[str, Tensor]:
         queries = self.history.first_queries(frames)
         if self.act_head.is_discrete:
-            known = self.act_head.encode(actions.where(action_mask.unsqueeze(-1), 0.0))[..., :-1]
+            known = self.act_head.encode(actions.where(elementwise(action_mask, actions), 0.0))[..., :-1]
             queries = torch.cat([queries, self.act_head.embed_tokens(known)], dim=2)
         features, step_mask = self.history.features(frames, queries, choose=False)
         if not self.history.gives_every_step:
@@ -291,7 +292,7 @@ class BaseRoboVLM(nn.Module):
             proprio=batch.proprio if self.proprio_dim else batch.proprio[..., :0],
             proprio_mask=batch.proprio_mask,
             actions=batch.actions,
-            action_mask=batch.action_mask,
+            action_mask=batch.supervised,
             mode=mode,
         )
 

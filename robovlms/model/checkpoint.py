@@ -28,7 +28,7 @@ def load_policy(path: str | Path) -> tuple[BaseRoboVLM, PolicyContract, RunConfi
     contract = PolicyContract.from_json(read_text(folder / "contract.json"))
     assets = folder / "vlm"
     model = build_policy(
-        config.model, contract.action_space, len(contract.proprio_names), assets=assets if assets.is_dir() else None
+        config.model, contract.head_space, len(contract.proprio_names), assets=assets if assets.is_dir() else None
     )
     load_weights(model, folder / "model.safetensors")
     _check_finite(model, folder / "model.safetensors")

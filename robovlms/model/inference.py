@@ -12,6 +12,7 @@ from robovlms.data.text import PromptEncoder, pad_right
 from robovlms.errors import PolicyError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.history.frames import Frames
+from robovlms.resize import resize_frame
 from robovlms.types import Observation
 
 
@@ -29,6 +30,7 @@ class ObservationEncoder:
         self.model, self.contract = model, contract
         self._prompts: PromptEncoder = model.prompt_encoder
         self._codec, self._proprio = contract.action_codec, contract.proprio_normalizer
+        self._columns = contract.columns
 
     @torch.inference_mode()
     def frames(self, observations: Sequence[Observation]) -> Frames:
@@ -62,7 +64,7 @@ class ObservationEncoder:
         # A tanh or a clamp makes an action of what is infinite, so the features are looked at as well.
         if not (torch.isfinite(predicted).all() and torch.isfinite(features[step_mask]).all()):
             raise PolicyError("the policy predicted a number that is not finite; refusing to act on it")
-        return self._codec.decode(predicted.float().cpu().numpy())
+        return self._codec.decode(predicted[..., self._columns].float().cpu().numpy())
 
     def _ready(self, images: Sequence[np.ndarray]) -> Float[Tensor, "b 3 h w"]:
         """Pictures of one camera as the vision tower takes them; cameras may have different sizes."""
@@ -77,7 +79,7 @@ class ObservationEncoder:
         expected = (camera.height, camera.width, 3)
         if image.shape != expected or image.dtype != np.uint8:
             raise PolicyError(f"camera {camera.name!r}: expected uint8 {expected}, got {image.dtype} {image.shape}")
-        return image
+        return image if self.contract.image_size is None else resize_frame(image, *self.contract.image_size)
 
     def _proprioception(self, observation: Observation) -> np.ndarray:
         names = self.contract.proprio_names

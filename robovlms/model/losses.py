@@ -9,42 +9,49 @@ from torch import Tensor
 
 from robovlms.actions.tokenizer import ActionTokenizer
 
+Mask = Bool[Tensor, "..."]  # [*lead], of whole rows, or [*lead, d], of each number
 
-def masked_mean(values: Float[Tensor, "*lead d"], mask: Bool[Tensor, "*lead"]) -> Float[Tensor, ""]:
-    """Mean of `values` over the rows where `mask` is True; 0, with a gradient of 0, where none is."""
-    weights = mask.unsqueeze(-1).expand_as(values)
+
+def masked_mean(values: Float[Tensor, "*lead d"], mask: Mask) -> Float[Tensor, ""]:
+    """Mean of `values` over the rows or numbers where `mask` is True; 0, with a gradient of 0, where none is."""
+    weights = elementwise(mask, values)
     return values.where(weights, 0.0).sum() / weights.sum().clamp_min(1)
 
 
+def elementwise(mask: Mask, values: Float[Tensor, "*lead d"] | Int64[Tensor, "*lead d"]) -> Bool[Tensor, "*lead d"]:
+    """The mask of each number of `values`, from one of rows or of numbers."""
+    return mask if mask.ndim == values.ndim else mask.unsqueeze(-1).expand_as(values)
+
+
 def masked_huber(
-    prediction: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Bool[Tensor, "*lead"], delta: float
+    prediction: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Mask, delta: float
 ) -> Float[Tensor, ""]:
     """Huber loss, quadratic below an error of `delta` and linear above.
 
     Source: P. J. Huber, "Robust Estimation of a Location Parameter", 1964.
     """
-    target = target.where(mask.unsqueeze(-1), 0.0)
+    target = target.where(elementwise(mask, target), 0.0)
     return masked_mean(F.huber_loss(prediction, target, reduction="none", delta=delta), mask)
 
 
 def masked_l1(
-    prediction: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Bool[Tensor, "*lead"]
+    prediction: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Mask
 ) -> Float[Tensor, ""]:
     """Mean absolute error."""
-    target = target.where(mask.unsqueeze(-1), 0.0)
+    target = target.where(elementwise(mask, target), 0.0)
     return masked_mean((prediction - target).abs(), mask)
 
 
 def masked_bce(
-    logit: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Bool[Tensor, "*lead"]
+    logit: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Mask
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of logits; targets in [0, 1]."""
-    target = target.where(mask.unsqueeze(-1), 0.0)
+    target = target.where(elementwise(mask, target), 0.0)
     return masked_mean(F.binary_cross_entropy_with_logits(logit, target, reduction="none"), mask)
 
 
 def masked_cross_entropy(
-    logits: Float[Tensor, "*lead d classes"], target: Int64[Tensor, "*lead d"], mask: Bool[Tensor, "*lead"]
+    logits: Float[Tensor, "*lead d classes"], target: Int64[Tensor, "*lead d"], mask: Mask
 ) -> Float[Tensor, ""]:
     """Cross-entropy of classes, computed in float32; `target` holds valid classes also where it is masked."""
     errors = F.cross_entropy(logits.flatten(0, -2).float(), target.flatten(), reduction="none")

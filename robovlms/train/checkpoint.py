@@ -12,7 +12,8 @@
     └── training/
         ├── optimizer.safetensors   moments, by parameter name
         ├── random.safetensors      state of torch's generator
-        └── state.json              step, and which parameters never had a gradient
+        ├── state.json              step, and which parameters never had a gradient
+        └── data.json               where streams stand, and which windows could not be read
 
 It is written under a temporary name, flushed to disk and renamed, so a folder with a final name is complete. Nothing is
 pickled.
@@ -45,6 +46,7 @@ def save_checkpoint(
     parity: Callable[[Path], None],
     optimizer: torch.optim.Optimizer,
     step: int,
+    data_state: dict[str, Any],
 ) -> None:
     """Write one checkpoint, atomically.
 
@@ -56,11 +58,13 @@ def save_checkpoint(
         parity: writes the parity samples into a given file.
         optimizer: its moments.
         step: optimiser steps done.
+        data_state: where the data stands, from `GRDataModule.state`.
     """
     with atomic_folder(folder) as temporary:
         write_policy_files(temporary, model, contract, config, parity)
         (temporary / "training").mkdir()
         _save_training_state(temporary / "training", model, optimizer, step)
+        (temporary / "training" / "data.json").write_text(json.dumps(data_state))
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
@@ -71,8 +75,10 @@ def prune_checkpoints(run: Path, keep: int) -> None:
         shutil.rmtree(folder)
 
 
-def load_training_state(folder: Path, model: BaseRoboVLM, optimizer: torch.optim.Optimizer) -> int:
-    """Restore weights, optimiser and random state exactly; return the number of steps done.
+def load_training_state(
+    folder: Path, model: BaseRoboVLM, optimizer: torch.optim.Optimizer
+) -> tuple[int, dict[str, Any]]:
+    """Restore weights, optimiser and random state exactly; return the number of steps done and the data's state.
 
     Raises:
         CheckpointError: if the checkpoint does not fit the model.
@@ -92,7 +98,7 @@ def load_training_state(folder: Path, model: BaseRoboVLM, optimizer: torch.optim
     if moments:
         raise CheckpointError(f"{training / 'optimizer.safetensors'}: unknown {min(moments)!r}")
     torch.set_rng_state(_read_tensors(training / "random.safetensors")["torch"])
-    return state["step"]
+    return state["step"], _read_data_state(training / "data.json")
 
 
 def _save_training_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -111,6 +117,14 @@ def _read_state(file: Path) -> dict[str, Any]:
     try:
         state = json.loads(read_text(file))
         return {"step": int(state["step"]), "without_gradient": set(state["without_gradient"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+
+
+def _read_data_state(file: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(read_text(file))
+        return {"lanes": dict(state["lanes"]), "bad": list(state["bad"])}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
 

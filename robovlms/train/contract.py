@@ -4,14 +4,23 @@ import dataclasses
 
 from robovlms.actions.contract import PolicyContract
 from robovlms.actions.normalize import FeatureStatistics
+from robovlms.actions.space import ActionSpace
 from robovlms.config import RunConfig
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError, StatisticsMissingError, unknown_name
 
 
-def build_contract(config: RunConfig, source: EpisodeSource, prompts: PromptEncoder) -> PolicyContract:
+def build_contract(
+    config: RunConfig, source: EpisodeSource, prompts: PromptEncoder, predicted_space: ActionSpace | None = None
+) -> PolicyContract:
     """Write down what a policy trained on `source` under `config` expects when it runs.
+
+    Args:
+        config: of the run.
+        source: dataset of the robot that the policy is for.
+        prompts: the backbone's tokenizer and prompt format.
+        predicted_space: what the head predicts, where it learns from other robots too.
 
     Raises:
         ConfigError: if a camera of the configuration is not in the dataset.
@@ -22,26 +31,28 @@ def build_contract(config: RunConfig, source: EpisodeSource, prompts: PromptEnco
     for name in chosen:
         if name not in cameras:
             raise ConfigError("data.cameras: " + unknown_name("camera", name, cameras))
-    proprio_names = source.proprio_names if config.model.use_proprio else ()
+    proprio_names, statistics = source.proprio_names if config.model.use_proprio else (), source.statistics
     for feature in ("action", "proprio") if proprio_names else ("action",):
-        if feature not in source.statistics:
+        if feature not in statistics:
             raise StatisticsMissingError(f"the dataset has no statistics of {feature!r}; training does not guess them")
     return PolicyContract(
         action_space=source.action_space,
         action_scheme=config.data.action_scheme if config.data.action_range is None else "min_max",
-        action_statistics=_within(source.statistics["action"], config.data.action_range),
+        action_statistics=within(statistics["action"], config.data.action_range),
         proprio_names=proprio_names,
         proprio_scheme=config.data.proprio_scheme,
-        proprio_statistics=source.statistics["proprio"] if proprio_names else None,
+        proprio_statistics=statistics["proprio"] if proprio_names else None,
         cameras=tuple(cameras[name] for name in chosen),
         prompt_template=prompts.template,
         tokenizer_fingerprint=prompts.fingerprint,
         window_size=config.model.window_size,
         fwd_pred_next_n=config.model.fwd_pred_next_n,
+        image_size=None if config.data.image_size is None else (config.data.image_size,) * 2,
+        predicted_space=predicted_space,
     )
 
 
-def _within(statistics: FeatureStatistics, bounds: tuple[float, float] | None) -> FeatureStatistics:
+def within(statistics: FeatureStatistics, bounds: tuple[float, float] | None) -> FeatureStatistics:
     """The statistics, with a given range instead of the one that was seen."""
     if bounds is None:
         return statistics

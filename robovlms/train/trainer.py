@@ -8,24 +8,24 @@
 import contextlib
 import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from robovlms.actions.contract import PolicyContract
+from robovlms.actions.space import ActionSpace
 from robovlms.config import RunConfig, dump_config, flatten, load_config
 from robovlms.data.batch import Batch
 from robovlms.data.datamodule import GRDataModule
-from robovlms.data.dataset import BaseTaskDataset
-from robovlms.data.sources.base import EpisodeSource
+from robovlms.data.mixture import Part
 from robovlms.errors import ConfigError, DataError
 from robovlms.model.backbone.base import Backbone
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import read_text
 from robovlms.model.device import resolve_bf16, resolve_device
-from robovlms.model.parity import ObservationWindow, save_parity
+from robovlms.model.parity import save_parity
 from robovlms.model.tuning import count_parameters
 from robovlms.model.vlm import build_policy
 from robovlms.parameter_table import PARAMETERS, dump_sizes, parameter_table
@@ -35,7 +35,7 @@ from robovlms.train.checkpoint import load_training_state, prune_checkpoints, sa
 from robovlms.train.contract import build_contract
 from robovlms.train.metrics import MetricsLog
 from robovlms.train.optimizer import build_optimizer, lr_scale, set_learning_rate
-from robovlms.types import Observation
+from robovlms.train.parity_windows import native_source, parity_windows
 
 # What a resumed run may change without changing the weights it ends with.
 _FREE_ON_RESUME = (
@@ -74,31 +74,39 @@ class BaseTrainer:
             ConfigError: if `train.out` holds a run and `resume` is False, or holds another run.
             DataError: if the loss is not finite.
         """
-        dataset = data_module.train_dataset
+        dataset = data_module.robot_dataset
+        source, space = native_source(dataset), data_module.action_space
         # Float32 holds the weights that are trained: updates of a small step are lost in bfloat16.
-        self.policy = policy = self._policy(model, dataset.source).float().to(self.device)
-        contract = build_contract(self.config, dataset.source, policy.prompt_encoder)
+        self.policy = policy = self._policy(model, space, len(source.proprio_names)).float().to(self.device)
+        predicted = None if space.names == source.action_space.names else space
+        contract = build_contract(self.config, source, policy.prompt_encoder, predicted)
         check_dataset(dataset, contract)
         optimizer = build_optimizer(policy, self.config.train)
         refuse_taken(self.config, resume)
-        done = self._start(policy, optimizer, contract)
+        done = self._start(policy, optimizer, contract, data_module)
         if self.show_progress:
             Console(stderr=True).print(parameter_table(count_parameters(policy)))
-        self._parity_windows = parity_windows(dataset.source, contract)
+        self._parity_windows = parity_windows(dataset, contract)
         log = MetricsLog(self.config.train.out / METRICS, done)
         with contextlib.closing(log):
             self._loop(policy, optimizer, contract, data_module, done, log)
         return policy.eval()
 
-    def _policy(self, model: BaseRoboVLM | Backbone, source: EpisodeSource) -> BaseRoboVLM:
+    def _policy(self, model: BaseRoboVLM | Backbone, space: ActionSpace, proprio_dim: int) -> BaseRoboVLM:
         if isinstance(model, BaseRoboVLM):
             if model.config != self.config.model:
                 raise ConfigError("the policy was built with another configuration than the trainer's")
             return model
         torch.manual_seed(self.config.train.seed)
-        return build_policy(self.config.model, source.action_space, len(source.proprio_names), backbone=model)
+        return build_policy(self.config.model, space, proprio_dim, backbone=model)
 
-    def _start(self, policy: BaseRoboVLM, optimizer: torch.optim.Optimizer, contract: PolicyContract) -> int:
+    def _start(
+        self,
+        policy: BaseRoboVLM,
+        optimizer: torch.optim.Optimizer,
+        contract: PolicyContract,
+        data_module: GRDataModule,
+    ) -> int:
         """Prepare the run folder; return the number of steps already done."""
         run = self.config.train.out
         found = checkpoints_of(run)
@@ -115,7 +123,9 @@ class BaseTrainer:
             raise ConfigError(
                 f"{run} was trained on other data or with another prompt: " + "; ".join(before.differences(contract))
             )
-        return load_training_state(found[-1], policy, optimizer)
+        done, data_state = load_training_state(found[-1], policy, optimizer)
+        data_module.load_state(data_state)
+        return done
 
     def _loop(
         self,
@@ -143,7 +153,7 @@ class BaseTrainer:
                     window.restart_clock()
                 if step % train.save_every == 0 or is_last:
                     window.check_finite(step)
-                    self._save(policy, optimizer, contract, step)
+                    self._save(policy, optimizer, contract, step, data_module.state())
                     window.restart_clock()
                 bar.advance()
 
@@ -193,6 +203,7 @@ class BaseTrainer:
         optimizer: torch.optim.Optimizer,
         contract: PolicyContract,
         step: int,
+        data_state: dict[str, Any],
     ) -> None:
         run = self.config.train.out
 
@@ -201,7 +212,9 @@ class BaseTrainer:
             with torch.backends.cudnn.flags(allow_tf32=False):
                 save_parity(file, policy.eval(), contract, self._parity_windows)
 
-        save_checkpoint(checkpoint_path(run, step), policy, contract, self.config, write_parity, optimizer, step)
+        save_checkpoint(
+            checkpoint_path(run, step), policy, contract, self.config, write_parity, optimizer, step, data_state
+        )
         prune_checkpoints(run, self.config.train.keep_checkpoints)
 
 
@@ -266,55 +279,24 @@ def refuse_taken(config: RunConfig, resume: bool) -> None:
         raise ConfigError(f"{run} holds a run with another configuration: {changes}")
 
 
-def check_dataset(dataset: BaseTaskDataset, contract: PolicyContract) -> None:
+def check_dataset(dataset: Part, contract: PolicyContract) -> None:
     """Refuse a data module that was not made for the configuration: the contract would say what is not so.
 
     Raises:
         ConfigError: names the differing values.
     """
+    builder = dataset.builder
     pairs = {
         "window_size": (dataset.window_size, contract.window_size),
         "fwd_pred_next_n": (dataset.fwd_pred_next_n, contract.fwd_pred_next_n),
-        "cameras": (dataset.cameras, tuple(camera.name for camera in contract.cameras)),
-        "prompt": (dataset.prompt_encoder.template, contract.prompt_template),
-        "proprioception": (dataset.proprio_normalizer is not None, bool(contract.proprio_names)),
+        "cameras": (builder.cameras, tuple(camera.name for camera in contract.cameras)),
+        "prompt": (builder.prompt_encoder.template, contract.prompt_template),
+        "proprioception": (builder.proprio_normalizer is not None, bool(contract.proprio_names)),
         "normalisation": (
-            [*dataset.action_codec.normalizer.offset, *dataset.action_codec.normalizer.scale],
+            [*builder.action_codec.normalizer.offset, *builder.action_codec.normalizer.scale],
             [*contract.action_codec.normalizer.offset, *contract.action_codec.normalizer.scale],
         ),
     }
     wrong = [f"{name} is {got!r}, expected {expected!r}" for name, (got, expected) in pairs.items() if got != expected]
     if wrong:
         raise ConfigError(f"the data module does not fit the configuration: {'; '.join(wrong)}")
-
-
-def parity_windows(source: EpisodeSource, contract: PolicyContract) -> list[ObservationWindow]:
-    """The beginning of the first and of the last episode that have every camera, windows of equal length.
-
-    Raises:
-        DataError: if no episode has every camera.
-    """
-    names, start = tuple(camera.name for camera in contract.cameras), np.zeros(1, np.int64)
-    complete = [
-        next((i for i in order if len(source.read(i, start, start, names).images) == len(names)), None)
-        for order in (range(len(source)), range(len(source) - 1, -1, -1))
-    ]
-    if None in complete:
-        raise DataError(f"no episode has every camera of {list(names)}; choose fewer in data.cameras")
-    episodes = sorted(set(complete))
-    length = min(contract.window_size, *(int(source.lengths[episode]) for episode in episodes))
-    return [_observations(source, episode, length, contract) for episode in episodes]
-
-
-def _observations(source: EpisodeSource, episode: int, length: int, contract: PolicyContract) -> ObservationWindow:
-    names, frames = tuple(camera.name for camera in contract.cameras), np.arange(length)
-    steps = source.read(episode, frames, frames, names)
-    return [
-        Observation(
-            images={name: steps.images[name][t] for name in names},
-            proprio=steps.proprio[t] if contract.proprio_names else None,
-            instruction=source.instruction(episode),
-            timestamp_s=0.0,
-        )
-        for t in range(length)
-    ]

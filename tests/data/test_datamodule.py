@@ -1,23 +1,28 @@
 import dataclasses
+import json
 import multiprocessing
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from data.fake_stream import FakeStream, stream_dataset
 
+from robovlms.augment_config import AugmentConfig
+from robovlms.data.augment import Augmentation
 from robovlms.data.batch import Batch
-from robovlms.data.datamodule import GRDataModule, ordered_batches, shuffled_batches
+from robovlms.data.datamodule import GRDataModule
 from robovlms.data.dataset import BaseTaskDataset
+from robovlms.data.mixture import Mixture
+from robovlms.data.order import WindowOrder
 from robovlms.data.sources.lerobot import LeRobotSource
-from robovlms.errors import DataError
+from robovlms.errors import ConfigError, DataError
 
 SHAPE = {"window_size": 2, "fwd_pred_next_n": 3}
 
@@ -30,50 +35,46 @@ def assert_same(first: Iterable[Batch], second: Iterable[Batch], count: int | No
             assert torch.equal(getattr(a, field.name), getattr(b, field.name)), field.name
 
 
-@given(st.integers(1, 20), st.integers(1, 30), st.integers(0, 3))
-def test_each_epoch_holds_every_window_once(num_windows: int, batch_size: int, seed: int) -> None:
-    num_batches = -(-3 * num_windows // batch_size)
-    batches = list(islice(shuffled_batches(num_windows, batch_size, seed=seed), num_batches))
-    assert all(len(batch) == batch_size for batch in batches)
-    places = [place for batch in batches for place in batch]
-    assert [position for position, _ in places] == list(range(num_batches * batch_size))
-    for epoch in range(3):
-        part = [index for _, index in places[epoch * num_windows : (epoch + 1) * num_windows]]
-        assert sorted(part) == list(range(num_windows))
+def module(dataset: Any, **changes: Any) -> GRDataModule:
+    return GRDataModule(**({"train_dataset": dataset, "batch_size": 5} | changes))
 
 
-@given(st.integers(1, 20), st.integers(1, 7), st.integers(0, 40))
-def test_any_step_can_be_resumed(num_windows: int, batch_size: int, start: int) -> None:
-    whole = shuffled_batches(num_windows, batch_size, seed=0)
-    later = shuffled_batches(num_windows, batch_size, seed=0, start_step=start)
-    assert list(islice(whole, start, start + 3)) == list(islice(later, 3))
-
-
-def test_epochs_and_seeds_differ() -> None:
-    def epoch(seed: int, number: int) -> list[int]:
-        return [index for _, index in next(shuffled_batches(50, 50, seed=seed, start_step=number))]
-
-    assert len({tuple(epoch(seed, number)) for seed in range(3) for number in range(3)}) == 9
-
-
-@given(st.integers(0, 20), st.integers(1, 7))
-def test_ordered_batches(num_windows: int, batch_size: int) -> None:
-    batches = list(ordered_batches(num_windows, batch_size))
-    assert [index for batch in batches for _, index in batch] == list(range(num_windows))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
+def places(batches: Iterable[Batch], count: int) -> list[list[list[int]]]:
+    return [batch.source.tolist() for batch in islice(batches, count)]
 
 
 def test_batch_holds_the_windows_of_its_positions(windows: Callable[..., BaseTaskDataset]) -> None:
-    dataset = windows(**SHAPE, random_shift_px=2)
-    batch = next(GRDataModule(train_dataset=dataset, batch_size=5, seed=3).train_batches(start_step=7))
-    places = next(shuffled_batches(24, 5, seed=3, start_step=7))
+    dataset = windows(**SHAPE)
+    batch = next(module(dataset, seed=3).train_batches(start_step=7))
+    order = WindowOrder([range(24)], seed=3)
     assert len(batch) == 5
-    for i, place in enumerate(places):
-        sample = dataset[place]
+    for i in range(5):
+        sample = dataset[order.window(35 + i)]
         length = len(sample.pop("input_ids"))
         assert batch.text_mask[i].tolist() == [True] * length + [False] * (batch.text_mask.shape[1] - length)
         for name, array in sample.items():
             np.testing.assert_array_equal(getattr(batch, name)[i].numpy(), array)
+
+
+def test_images_are_changed_by_position(windows: Callable[..., BaseTaskDataset]) -> None:
+    dataset, augment = windows(**SHAPE), AugmentConfig(shift_px=3)
+    plain = next(module(dataset).train_batches(start_step=2))
+    changed = next(module(dataset, augment=augment).train_batches(start_step=2))
+    expected = Augmentation(augment, 0).apply(plain.images, torch.arange(10, 15))
+    assert torch.equal(changed.images, expected)
+    assert not torch.equal(changed.images, plain.images)
+    assert torch.equal(changed.actions, plain.actions)
+
+
+def test_balance_by_episode(windows: Callable[..., BaseTaskDataset]) -> None:
+    batches = module(windows(), batch_size=4, balance="episode").train_batches()
+    assert [sorted(episode for episode, _ in batch) for batch in places(batches, 5)] == [[0, 1, 2, 3]] * 5
+
+
+def test_ranks_together_see_what_one_would(windows: Callable[..., BaseTaskDataset]) -> None:
+    alone = places(module(windows(), batch_size=6).train_batches(), 5)
+    ranks = [places(module(windows(), batch_size=3, rank=rank, world_size=2).train_batches(), 5) for rank in range(2)]
+    assert [first + second for first, second in zip(*ranks, strict=True)] == alone
 
 
 def test_prompts_are_padded_on_the_right(windows: Callable[..., BaseTaskDataset]) -> None:
@@ -85,7 +86,7 @@ def test_prompts_are_padded_on_the_right(windows: Callable[..., BaseTaskDataset]
 
 
 def test_resume_gives_the_same_batches(windows: Callable[..., BaseTaskDataset]) -> None:
-    data = GRDataModule(train_dataset=windows(**SHAPE, random_shift_px=3), batch_size=7)
+    data = GRDataModule(train_dataset=windows(**SHAPE), augment=AugmentConfig(shift_px=3), batch_size=7)
     assert_same(islice(data.train_batches(), 6, None), data.train_batches(start_step=6), count=4)
 
 
@@ -102,7 +103,11 @@ def test_validation_covers_every_window_once_in_order(windows: Callable[..., Bas
 def test_workers_change_nothing(windows: Callable[..., BaseTaskDataset]) -> None:
     inline, workers = (
         GRDataModule(
-            train_dataset=windows(**SHAPE, random_shift_px=3), val_dataset=windows(), batch_size=5, num_workers=n
+            train_dataset=windows(**SHAPE),
+            val_dataset=windows(),
+            batch_size=5,
+            num_workers=n,
+            augment=AugmentConfig(shift_px=3),
         )
         for n in (0, 2)
     )
@@ -150,7 +155,7 @@ def test_errors_of_workers_keep_their_message(
 
 def test_spawned_workers_get_the_same(windows: Callable[..., BaseTaskDataset]) -> None:
     """What a spawned worker receives is a pickled copy."""
-    dataset = windows(**SHAPE, random_shift_px=3)
+    dataset = windows(**SHAPE)
     dataset[0]
     copy = pickle.loads(pickle.dumps(dataset))
     pair = (GRDataModule(train_dataset=d, batch_size=5) for d in (dataset, copy))
@@ -167,3 +172,121 @@ def test_counts_over_many_epochs(windows: Callable[..., BaseTaskDataset]) -> Non
 def test_nothing_to_train_on(windows: Callable[..., BaseTaskDataset]) -> None:
     with pytest.raises(DataError, match="no window"):
         GRDataModule(train_dataset=windows(episodes=[]), batch_size=2)
+
+
+# ------------------------------------------------------------------------------------------------------------ mixtures
+
+
+def test_a_mixture_draws_by_weight(windows: Callable[..., BaseTaskDataset]) -> None:
+    parts = [windows(episodes=[0], dataset=0), windows(episodes=[1, 2, 3], dataset=1)]
+    batch = next(module(Mixture(parts, [3.0, 1.0]), batch_size=4096).train_batches())
+    assert torch.bincount(batch.dataset).tolist() == [3072, 1024]
+    assert set(batch.source[batch.dataset == 0][:, 0].tolist()) == {0}
+    counts = Counter(map(tuple, batch.source[batch.dataset == 1].tolist()))
+    assert len(counts) == 17
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"), [("weight", [0.5, 0.5]), ("frames", [7 / 24, 17 / 24]), ("episodes", [0.25, 0.75])]
+)
+def test_what_weights_are_shares_of(windows: Callable[..., BaseTaskDataset], by: Any, expected: list[float]) -> None:
+    parts = [windows(episodes=[0]), windows(episodes=[1, 2, 3], dataset=1)]
+    assert Mixture(parts, by=by).shares == pytest.approx(expected)
+
+
+def blind(windows: Callable[..., BaseTaskDataset], **changes: Any) -> BaseTaskDataset:
+    """Windows without proprioception, of the shape of the fake stream."""
+    return windows(fwd_pred_next_n=2, proprio_normalizer=None, **changes)
+
+
+def mixed(windows: Callable[..., BaseTaskDataset], **changes: Any) -> GRDataModule:
+    """Three dimensions x, y, gripper, of which the stream has the first."""
+    indexed = blind(windows)
+    stream = stream_dataset(FakeStream([[3, 5, 2], [4, 6]]), dataset=1, action_dim=3, size=16, pool_episodes=2)
+    return module(Mixture([indexed, stream], [1.0, 1.0]), stream_lanes=2, bad_budget=1.0, **changes)
+
+
+def test_numbers_that_a_robot_lacks_are_masked(windows: Callable[..., BaseTaskDataset]) -> None:
+    batch = next(mixed(windows, batch_size=20).train_batches())
+    is_stream = batch.dataset == 1
+    assert 0 < is_stream.sum() < 20
+    assert batch.action_dim_mask[is_stream].tolist() == [[True, False, False]] * int(is_stream.sum())
+    assert batch.action_dim_mask[~is_stream].all()
+    assert not batch.supervised[is_stream][..., 1:].any()
+    assert torch.equal(batch.supervised[~is_stream].all(-1), batch.action_mask[~is_stream])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_mixture_with_a_stream_resumes_exactly(windows: Callable[..., BaseTaskDataset], num_workers: int) -> None:
+    expected = list(islice(mixed(windows).train_batches(), 12))
+    first = mixed(windows, num_workers=num_workers)
+    batches = first.train_batches()
+    assert_same(batches, expected[:5], 5)
+    again = mixed(windows, num_workers=num_workers)
+    again.load_state(json.loads(json.dumps(first.state())))
+    assert_same(again.train_batches(start_step=5), expected[5:], 7)
+
+
+def test_layouts_must_agree(windows: Callable[..., BaseTaskDataset]) -> None:
+    with pytest.raises(ConfigError, match=r"one layout.*'window_size': 2.*'window_size': 1"):
+        Mixture([windows(), windows(window_size=2)])
+    with pytest.raises(ConfigError, match="one weight per dataset, got 1 for 2"):
+        Mixture([windows(), windows()], [1.0])
+    with pytest.raises(DataError, match="no window"):
+        Mixture([windows(), windows(episodes=[])])
+
+
+# ------------------------------------------------------------------------------------------------------- bad windows
+
+
+class Broken(LeRobotSource):
+    """A dataset in which some steps of episode 0 cannot be read."""
+
+    steps = frozenset({2, 3})
+
+    def read(self, episode: int, frames: np.ndarray, steps: np.ndarray, cameras: tuple[str, ...]) -> Any:
+        if episode == 0 and set(frames.tolist()) & self.steps:
+            raise DataError(f"episode 0, steps {frames.tolist()}: broken")
+        return super().read(episode, frames, steps, cameras)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_bad_windows_are_replaced_alike(dataset: Path, build: Callable[..., Any], num_workers: int) -> None:
+    def broken(workers: int) -> GRDataModule:
+        return module(build(Broken(dataset)), bad_budget=0.1, num_workers=workers)
+
+    data = broken(num_workers)
+    batches = list(islice(data.train_batches(), 10))
+    assert_same(broken(0).train_batches(), batches, 10)
+    assert all(len(batch) == 5 for batch in batches)
+    assert not {(0, 2), (0, 3)} & {tuple(where) for batch in batches for where in batch.source.tolist()}
+    found = data.quarantine.found
+    assert set(found) == {(0, 2), (0, 3)}
+    assert found[0, 2].file.endswith("file-000.parquet")
+    assert found[0, 2].reason == "episode 0, steps [2]: broken"
+    again = broken(num_workers)
+    again.load_state(json.loads(json.dumps(data.state())))
+    assert set(again.quarantine.found) == set(found)
+
+
+def test_above_the_budget_training_stops_with_the_files(dataset: Path, build: Callable[..., Any]) -> None:
+    batches = module(build(Broken(dataset)), bad_budget=0.001).train_batches()
+    with pytest.raises(
+        DataError, match=r"of 24 windows cannot be read.*data.bad_budget = 0.001.*file-000.parquet \(2: "
+    ):
+        list(islice(batches, 10))
+
+
+def test_validation_does_not_replace(dataset: Path, build: Callable[..., Any], windows: Callable[..., Any]) -> None:
+    data = module(windows(), val_dataset=build(Broken(dataset)), bad_budget=1.0)
+    with pytest.raises(DataError, match="episode 0, steps"):
+        list(data.val_batches())
+
+
+def test_when_nothing_can_be_read(dataset: Path, build: Callable[..., Any]) -> None:
+    source = Broken(dataset)
+    source.steps = frozenset(range(100))
+    data = module(build(source, episodes=[0]), bad_budget=1.0)
+    with pytest.raises(DataError, match="100 windows in a row cannot be read, the last because: episode 0"):
+        next(data.train_batches())

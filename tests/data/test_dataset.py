@@ -69,38 +69,6 @@ def test_without_proprio(windows: Callable[..., BaseTaskDataset]) -> None:
     assert not sample["proprio_mask"].any()
 
 
-def test_one_shift_for_all_frames_and_cameras(tmp_path: Path, make: SimpleNamespace, build: Callable[..., Any]) -> None:
-    """Both cameras and all frames show the same picture, so they must still agree after the shift."""
-    frames = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8).repeat(6, axis=0)
-    plain = make.episode(0, 6, cameras=("static", "wrist"))
-    episode = make.replaced(plain, images={"static": frames, "wrist": frames})
-    path = make.write(tmp_path / "same", [episode], cameras=(make.STATIC, make.WRIST))
-    dataset = build(LeRobotSource(path), window_size=3, cameras=("wrist", "static"), random_shift_px=4)
-    shifts = set()
-    for position in range(200):
-        images = dataset[(position, 5)]["images"]
-        assert (images == images[0, 0]).all()
-        shifts.add(_shift_of(images[0, 0], frames[0].transpose(2, 0, 1)))
-    assert {dy for dy, _ in shifts} == {dx for _, dx in shifts} == set(range(-4, 5))
-
-
-def _shift_of(moved: np.ndarray, frame: np.ndarray) -> tuple[int, int]:
-    """Where the middle of the frame went."""
-    middle = frame[:, 6:10, 6:10]
-    places = [(dy, dx) for dy in range(-4, 5) for dx in range(-4, 5)]
-    return next(p for p in places if (moved[:, 6 + p[0] : 10 + p[0], 6 + p[1] : 10 + p[1]] == middle).all())
-
-
-def test_shift_depends_on_position_and_seed_only(windows: Callable[..., BaseTaskDataset]) -> None:
-    first, again, other = windows(random_shift_px=3), windows(random_shift_px=3), windows(random_shift_px=3, seed=1)
-    positions = [5, 4000, 1, 5]
-    pictures = [first[(position, 2)]["images"] for position in positions]
-    for position, picture in reversed(list(zip(positions, pictures, strict=True))):
-        np.testing.assert_array_equal(again[(position, 2)]["images"], picture)
-    assert any((other[(i, 2)]["images"] != first[(i, 2)]["images"]).any() for i in range(5))
-    assert any((first[(i, 2)]["images"] != first[(0, 2)]["images"]).any() for i in range(1, 5))
-
-
 def test_missing_camera_is_masked_and_black(tmp_path: Path, make: SimpleNamespace, build: Callable[..., Any]) -> None:
     episodes = [make.episode(0, 2, cameras=("static", "wrist")), make.episode(1, 2)]
     path = make.write(tmp_path / "two", episodes, cameras=(make.STATIC, make.WRIST))
@@ -130,7 +98,6 @@ def test_cameras_of_different_sizes(tmp_path: Path, make: SimpleNamespace, build
         ({"cameras": ("statik",)}, "did you mean 'static'"),
         ({"cameras": ()}, "one height and width"),
         ({"episodes": [4]}, r"episodes \[4\] of a dataset with 4"),
-        ({"random_shift_px": 16}, "data.random_shift_px is 16"),
     ],
 )
 def test_bad_arguments(windows: Callable[..., BaseTaskDataset], changes: dict[str, Any], message: str) -> None:

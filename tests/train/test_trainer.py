@@ -24,9 +24,11 @@ from robovlms.model.checkpoint import load_policy
 from robovlms.model.vlm import build_policy, build_vlm
 from robovlms.policy.verify import verify_checkpoint
 from robovlms.run_folder import checkpoints_of, find_checkpoint
+from robovlms.train.datasets import build_data_module
 from robovlms.train.metrics import read_metrics
-from robovlms.train.run import build_data_module, train_from_config
-from robovlms.train.trainer import BaseTrainer, parity_windows
+from robovlms.train.parity_windows import native_source, parity_windows
+from robovlms.train.run import train_from_config
+from robovlms.train.trainer import BaseTrainer
 
 Run = Callable[..., RunConfig]
 
@@ -158,12 +160,12 @@ def test_only_folders_with_a_step_are_checkpoints_and_order_is_by_number(tmp_pat
     assert [folder.name for folder in checkpoints_of(tmp_path)] == ["step_999000", "step_1000000"]
 
 
-def test_parity_samples_are_of_episodes_with_every_camera(
-    small_dataset: Path, small_run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parity_samples_are_of_episodes_with_every_camera(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small_run()
     train_from_config(config, show_progress=False)
-    contract, source = load_policy(config.train.out)[1], LeRobotSource(small_dataset)
+    contract = load_policy(config.train.out)[1]
+    dataset = build_data_module(config, build_vlm(config.model.vlm)).robot_dataset
+    source = native_source(dataset)
     read, complete = source.read, set()
 
     def without_camera(episode: int, *arguments: Any) -> Steps:
@@ -174,11 +176,11 @@ def test_parity_samples_are_of_episodes_with_every_camera(
     for episodes in ([0, 4], [1, 2], [3]):
         complete.clear()
         complete.update(episodes)
-        windows = parity_windows(source, contract)
+        windows = parity_windows(dataset, contract)
         assert [window[0].instruction for window in windows] == [source.instruction(i) for i in episodes]
     complete.clear()
     with pytest.raises(DataError, match="no episode has every camera"):
-        parity_windows(source, contract)
+        parity_windows(dataset, contract)
 
 
 def test_a_policy_or_data_of_another_configuration_is_refused(small_run: Run) -> None:

@@ -109,7 +109,7 @@ class BasePolicyHead(nn.Module, ABC):
         self,
         features: Float[Tensor, "b t k d"],
         actions: Float[Tensor, "b t n a"],
-        action_mask: Bool[Tensor, "b t n"],
+        action_mask: Bool[Tensor, "b t n"] | Bool[Tensor, "b t n a"],
         step_mask: Bool[Tensor, "b t"] | None = None,
         token_mask: Bool[Tensor, "b t k"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
@@ -118,7 +118,7 @@ class BasePolicyHead(nn.Module, ABC):
         Args:
             features: [b, t, k, d], k tokens per frame.
             actions: targets [b, t, n, a]; arm normalised to [-1, 1], gripper 1 = open.
-            action_mask: [b, t, n], True = supervised.
+            action_mask: [b, t, n], True = supervised; or [b, t, n, a], where robots have different numbers.
             step_mask: [b, t], False at window steps before the episode (on the left); None = all real.
             token_mask: [b, t, k], False at padding tokens, which "pooling" leaves out; None = all real.
 
@@ -147,6 +147,10 @@ class BasePolicyHead(nn.Module, ABC):
         chunk[..., self.arm_dims] = arm
         chunk[..., self.gripper_dims] = gripper
         return chunk
+
+    def _of_dims(self, action_mask: Tensor, dims: list[int] | tuple[int, ...]) -> Tensor:
+        """The part of the mask that some numbers of an action have."""
+        return action_mask[..., dims] if action_mask.ndim == 4 else action_mask
 
     def _total(self, loss_arm: Tensor, loss_gripper: Tensor) -> dict[str, Tensor]:
         total = loss_arm + self.gripper_loss_weight * loss_gripper

@@ -146,7 +146,7 @@ class DiscreteDecoder(BasePolicyHead):
         self,
         features: Float[Tensor, "b t m d"],
         actions: Float[Tensor, "b t n a"],
-        action_mask: Bool[Tensor, "b t n"],
+        action_mask: Bool[Tensor, "b t n"] | Bool[Tensor, "b t n a"],
         step_mask: Bool[Tensor, "b t"] | None = None,
         token_mask: Bool[Tensor, "b t m"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
@@ -166,21 +166,21 @@ class DiscreteDecoder(BasePolicyHead):
         logits = self.logits(features).unflatten(-2, shape)
 
         def part(dims: tuple[int, ...]) -> Tensor:
-            return masked_cross_entropy(logits[..., dims, :], ids[..., dims], action_mask)
+            return masked_cross_entropy(logits[..., dims, :], ids[..., dims], self._of_dims(action_mask, dims))
 
         losses = {"loss_arm": part(self.arm_dims), "loss_gripper": part(self.gripper_dims)}
-        num_arm = len(self.arm_dims)
-        total = (num_arm * losses["loss_arm"] + (self.action_dim - num_arm) * losses["loss_gripper"]) / self.action_dim
+        total = masked_cross_entropy(logits, ids, action_mask)
         return {**losses, "total_loss": total, **self._metrics(logits, ids, action_mask)}
 
     def _metrics(self, logits: Tensor, ids: Tensor, action_mask: Tensor) -> dict[str, Tensor]:
         chosen = self.choose(logits)
         is_met = (chosen == ids).float()
         distance = (self._values(chosen) - self._values(ids)).abs()
+        arm_mask, gripper_mask = (self._of_dims(action_mask, dims) for dims in (self.arm_dims, self.gripper_dims))
         return {
-            "accuracy_arm": masked_mean(is_met[..., self.arm_dims], action_mask),
-            "accuracy_gripper": masked_mean(is_met[..., self.gripper_dims], action_mask),
-            "l1_arm": masked_mean(distance[..., self.arm_dims], action_mask),
+            "accuracy_arm": masked_mean(is_met[..., self.arm_dims], arm_mask),
+            "accuracy_gripper": masked_mean(is_met[..., self.gripper_dims], gripper_mask),
+            "l1_arm": masked_mean(distance[..., self.arm_dims], arm_mask),
         }
 
     def predict(

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robovlms.errors import ConfigError
+from robovlms.model.losses import elementwise
 
 NOISE_SEED = 0  # of the noise that `predict` starts from when none is given
 _WIDTH, _NUM_BLOCKS = 256, 3
@@ -76,19 +77,20 @@ class FlowMatching(nn.Module):
         self,
         hidden: Float[Tensor, "*lead h"],
         actions: Float[Tensor, "*lead n a"],
-        action_mask: Bool[Tensor, "*lead n"],
+        action_mask: Bool[Tensor, "*lead n"] | Bool[Tensor, "*lead n a"],
     ) -> Float[Tensor, "*lead n a"]:
         """Squared errors of the velocity at one random point of one random path per row.
 
         Args:
             hidden: [..., h].
             actions: [..., n, a]; arm in [-1, 1], gripper 1 = open.
-            action_mask: [..., n], True = supervised; what is not counts as 0 in the path, and its errors as nothing.
+            action_mask: [..., n] or [..., n, a], True = supervised; what is not counts as 0 in the path, and its errors
+                as nothing.
 
         Returns:
             [..., n, a]; meaningless where `action_mask` is False.
         """
-        target = self._to_path(actions).where(action_mask.unsqueeze(-1), 0.0)
+        target = self._to_path(actions).where(elementwise(action_mask, actions), 0.0)
         noise = torch.randn_like(target)
         time = torch.rand_like(target[..., 0, 0])
         portion = time[..., None, None]

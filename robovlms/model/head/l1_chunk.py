@@ -79,15 +79,15 @@ class L1ChunkDecoder(BasePolicyHead):
         self,
         features: Float[Tensor, "b t k d"],
         actions: Float[Tensor, "b t n a"],
-        action_mask: Bool[Tensor, "b t n"],
+        action_mask: Bool[Tensor, "b t n"] | Bool[Tensor, "b t n a"],
         step_mask: Bool[Tensor, "b t"] | None = None,
         token_mask: Bool[Tensor, "b t k"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Masked absolute error of the arm plus weighted masked cross-entropy of the gripper, as in the base."""
         arm, gripper = self(features, step_mask, token_mask)
         return self._total(
-            masked_l1(arm, actions[..., self.arm_dims], action_mask),
-            masked_bce(gripper, actions[..., self.gripper_dims], action_mask),
+            masked_l1(arm, actions[..., self.arm_dims], self._of_dims(action_mask, self.arm_dims)),
+            masked_bce(gripper, actions[..., self.gripper_dims], self._of_dims(action_mask, self.gripper_dims)),
         )
 
     def predict(

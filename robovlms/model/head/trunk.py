@@ -102,22 +102,23 @@ class TrunkHead(BasePolicyHead):
         self,
         features: Float[Tensor, "b t k d"],
         actions: Float[Tensor, "b t n a"],
-        action_mask: Bool[Tensor, "b t n"],
+        action_mask: Bool[Tensor, "b t n"] | Bool[Tensor, "b t n a"],
         step_mask: Bool[Tensor, "b t"] | None = None,
         token_mask: Bool[Tensor, "b t k"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Losses of the decoder, see the class; arguments and results as in `BasePolicyHead.loss`."""
+        arm_mask, gripper_mask = (self._of_dims(action_mask, dims) for dims in (self.arm_dims, self.gripper_dims))
         if self.flow is not None:
             errors = self.flow.squared_errors(self._hidden(features, step_mask, token_mask), actions, action_mask)
             return {
-                "loss_arm": masked_mean(errors[..., self.arm_dims], action_mask),
-                "loss_gripper": masked_mean(errors[..., self.gripper_dims], action_mask),
+                "loss_arm": masked_mean(errors[..., self.arm_dims], arm_mask),
+                "loss_gripper": masked_mean(errors[..., self.gripper_dims], gripper_mask),
                 "total_loss": masked_mean(errors, action_mask),
             }
         arm, gripper = self(features, step_mask, token_mask)
         return self._total(
-            masked_huber(arm, actions[..., self.arm_dims], action_mask, self.huber_delta),
-            masked_bce(gripper, actions[..., self.gripper_dims], action_mask),
+            masked_huber(arm, actions[..., self.arm_dims], arm_mask, self.huber_delta),
+            masked_bce(gripper, actions[..., self.gripper_dims], gripper_mask),
         )
 
     def predict(
