@@ -1,0 +1,179 @@
+"""Two robots in one run: other cameras, other numbers, other sizes; then one of them acts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robovlms.actions.contract import CameraSpec
+from robovlms.actions.space import ActionDimension, ActionSpace
+from robovlms.config import RunConfig
+from robovlms.data.sources.base import Episode, Steps
+from robovlms.data.sources.lerobot_writer import LeRobotWriter
+from robovlms.errors import ConfigError
+from robovlms.model.checkpoint import load_policy
+from robovlms.model.vlm import build_vlm
+from robovlms.policy.session import load_session
+from robovlms.policy.verify import verify_checkpoint
+from robovlms.train.datasets import build_data_module
+from robovlms.train.run import train_from_config
+from robovlms.types import Observation
+
+
+@pytest.fixture(scope="module")
+def base_robot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mobile base with a gripper of the other sign: no proprioception, a larger camera of another name."""
+    dimensions = (
+        ActionDimension(name="linear_x", unit="m/s", low=-0.5, high=0.5, kind="base"),
+        ActionDimension(name="gripper", unit="1", low=0.0, high=1.0, kind="gripper"),
+    )
+    path = tmp_path_factory.mktemp("base") / "base"
+    rng = np.random.default_rng(1)
+    with LeRobotWriter(
+        path,
+        action_space=ActionSpace(
+            dimensions=dimensions, frame="base", is_delta=False, gripper_opens="positive", control_hz=5.0
+        ),
+        cameras=(CameraSpec(name="front", height=40, width=48, source="test/front"),),
+        proprio_names=(),
+        fps=5.0,
+        robot_type="base",
+        provenance={},
+    ) as writer:
+        for length in (8, 6, 5):
+            actions = np.stack([rng.uniform(-0.4, 0.4, length), np.arange(length) % 2], axis=1).astype(np.float32)
+            images = {"front": rng.integers(0, 256, (length, 40, 48, 3), np.uint8)}
+            steps = Steps(images=images, proprio=None, actions=actions)
+            writer.add_episode(Episode(task="drive", instruction="drive on", steps=steps))
+    return path
+
+
+@pytest.fixture
+def mixed_run(small_run: Callable[..., RunConfig], small_dataset: Path, base_robot: Path) -> Callable[..., RunConfig]:
+    mixture = [
+        {"path": str(base_robot), "name": "base", "cameras": {"static": "front"}, "weight": 2.0},
+        {"path": str(small_dataset), "name": "arm", "weight": 1.0},
+    ]
+    values = {"data.path": None, "data.mixture": mixture, "data.robot": "arm", "data.batch_size": 8}
+    return lambda **changes: small_run(**(values | changes))
+
+
+def test_samples_of_both_robots(mixed_run: Callable[..., RunConfig]) -> None:
+    config = mixed_run(**{"data.batch_size": 64})
+    data = build_data_module(config, build_vlm(config.model.vlm))
+    batch = next(data.train_batches())
+    is_arm = batch.dataset == 0  # the robot's dataset comes first
+    assert 10 < is_arm.sum() < 35
+    assert data.action_space.names == ("x", "y", "gripper", "linear_x")
+    assert batch.action_dim_mask[is_arm].unique(dim=0).tolist() == [[True, True, True, False]]
+    assert batch.action_dim_mask[~is_arm].unique(dim=0).tolist() == [[False, False, True, True]]
+    assert batch.images.shape[-2:] == (32, 32)
+    assert batch.image_mask.all(-1)[:, -1].all()
+    assert batch.proprio_mask[is_arm][:, -1].all()
+    assert not batch.proprio_mask[~is_arm].any()
+
+
+def test_numbers_that_a_robot_lacks_change_nothing(mixed_run: Callable[..., RunConfig]) -> None:
+    config = mixed_run(**{"train.max_steps": 2, "train.save_every": 2, "train.warmup_steps": 0})
+    policy = train_from_config(config, show_progress=False)
+    data = build_data_module(config, policy.backbone)
+    batch = next(data.train_batches())
+    spoiled = batch.actions.where(batch.action_dim_mask[:, None, None], 123.0)
+    losses = [
+        policy.forward_batch(type(batch)(**{**vars(batch), "actions": actions})).loss
+        for actions in (batch.actions, spoiled)
+    ]
+    for name in losses[0]:
+        torch.testing.assert_close(losses[0][name], losses[1][name])
+
+
+def test_a_mixture_trains_and_the_robot_acts(mixed_run: Callable[..., RunConfig]) -> None:
+    config = mixed_run()
+    train_from_config(config, show_progress=False)
+    model, contract, _ = load_policy(config.train.out)
+    assert contract.action_space.names == ("x", "y", "gripper")
+    assert contract.predicted_space.names == ("x", "y", "gripper", "linear_x")
+    assert model.act_head.action_dim == 4
+    assert verify_checkpoint(config.train.out).max_difference == 0.0
+    session = load_session(config.train.out)
+    frame = np.zeros((32, 32, 3), np.uint8)
+    seen = Observation(images={"static": frame}, proprio=np.zeros(2, np.float32), instruction="go", timestamp_s=0.0)
+    assert session.act(seen).shape == (3,)
+
+
+def test_a_resumed_mixture_ends_with_the_same_weights(mixed_run: Callable[..., RunConfig], tmp_path: Path) -> None:
+    whole = train_from_config(mixed_run(**{"train.out": str(tmp_path / "whole")}), show_progress=False)
+    changes = {"train.out": str(tmp_path / "parts")}
+
+    class Stop(Exception):
+        pass
+
+    from robovlms.train import run
+    from robovlms.train.trainer import BaseTrainer
+
+    class Interrupted(BaseTrainer):
+        def _save(self, *arguments: object) -> None:
+            super()._save(*arguments)
+            raise Stop
+
+    original, run.BaseTrainer = run.BaseTrainer, Interrupted
+    try:
+        with pytest.raises(Stop):
+            train_from_config(mixed_run(**changes), show_progress=False)
+    finally:
+        run.BaseTrainer = original
+    resumed = train_from_config(mixed_run(**changes), resume=True, show_progress=False)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.robot": "amr"}, "data.robot: 'amr' is no dataset of data.mixture"),
+        ({"data.path": "somewhere"}, "data.mixture lists 2 datasets, so data.path"),
+        ({"data.mixture": [{"path": "a"}, {"path": "b/a"}]}, r"two datasets are called \['a'\]"),
+        ({"data.mixture": [{"path": "a", "wieght": 1}]}, r"unknown key 'data.mixture\[0\].wieght'; did you mean"),
+        ({"data.mixture": [{"path": "a", "weight": -1}]}, "weight of a must be positive"),
+    ],
+)
+def test_bad_mixtures(mixed_run: Callable[..., RunConfig], changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        mixed_run(**changes)
+
+
+def test_cameras_of_different_sizes_need_a_size(
+    small_run: Callable[..., RunConfig], tmp_path: Path, base_robot: Path
+) -> None:
+    path = tmp_path / "two"
+    space = ActionSpace(
+        dimensions=(ActionDimension(name="x", unit="m", low=-1.0, high=1.0),),
+        frame="world",
+        is_delta=True,
+        control_hz=5.0,
+    )
+    cameras = tuple(
+        CameraSpec(name=name, height=size, width=size, source=name) for name, size in (("a", 32), ("b", 20))
+    )
+    rng = np.random.default_rng(0)
+    with LeRobotWriter(
+        path, action_space=space, cameras=cameras, proprio_names=(), fps=5.0, robot_type="t", provenance={}
+    ) as writer:
+        for _ in range(2):
+            images = {c.name: rng.integers(0, 256, (6, c.height, c.width, 3), np.uint8) for c in cameras}
+            steps = Steps(images=images, proprio=None, actions=rng.uniform(-1, 1, (6, 1)).astype(np.float32))
+            writer.add_episode(Episode(task="t", instruction="go", steps=steps))
+    values = {"data.path": str(path), "model.use_proprio": False}
+    config = small_run(**values)
+    with pytest.raises(ConfigError, match=r"different sizes, .*'b': \(20, 20\)\}; set data.image_size"):
+        build_data_module(config, build_vlm(config.model.vlm))
+    config = small_run(**values, **{"data.image_size": 24})
+    policy = train_from_config(config, show_progress=False)
+    assert next(build_data_module(config, policy.backbone).train_batches()).images.shape[-2:] == (24, 24)
+    assert load_policy(config.train.out)[1].image_size == (24, 24)
+    assert verify_checkpoint(config.train.out).max_difference == 0.0
+    seen = {name: np.zeros((size, size, 3), np.uint8) for name, size in sizes.items()}
+    session = load_session(config.train.out)
+    assert session.act(Observation(images=seen, proprio=None, instruction="go", timestamp_s=0.0)).shape == (1,)
