@@ -4,8 +4,11 @@ The policy learns regression dimensions in [-1, 1] (min-max and quantile schemes
 1 = open, 0 = closed, and reads proprioception under any scheme, for example with zero mean and unit variance.
 """
 
+import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +17,7 @@ from robovlms.actions.space import ActionSpace
 from robovlms.errors import ConfigError, DataError
 
 Scheme = Literal["min_max", "quantile", "mean_std", "none"]
+ArrayT = TypeVar("ArrayT")  # NumPy array or torch tensor; the result is of the same kind
 _SMALLEST_SPAN = 1e-6  # a dimension that never moves is passed through around its constant value
 
 
@@ -91,25 +95,199 @@ class Normalizer:
 
 
 def normalize_action(
-    action: Float[np.ndarray, "*shape"], action_min: float | np.ndarray = -1.0, action_max: float | np.ndarray = 1.0
-) -> Float[np.ndarray, "*shape"]:
+    action: ArrayT,
+    action_min: Any = -1.0,
+    action_max: Any = 1.0,
+    *,
+    protected_dims: Sequence[int] = (),
+    maintain_last: bool = False,
+) -> ArrayT:
     """Clip to [action_min, action_max] and map that range to [-1, 1].
+
+    Like all six functions here: a NumPy array gives an array and a torch tensor a tensor, of the same dtype (whole
+    numbers become floating point) and on the same device, through which gradients flow; the argument is not changed.
+
+    Args:
+        action: [..., a], any shape.
+        action_min, action_max: number or [a], in the unit of `action`. Where both are equal the dimension cannot
+            move: its result is 0.
+        protected_dims: indices of the last axis that come out exactly as they went in, for example a gripper.
+        maintain_last: the same for the last dimension, as the original RoboVLMs calls it.
+
+    Raises:
+        ConfigError: if a minimum is above its maximum, or a protected dimension does not exist.
 
     >>> normalize_action(np.array([0.0, 1.0, 9.0]), action_min=0.0, action_max=4.0).tolist()
     [-1.0, -0.5, 1.0]
+    >>> normalize_action(np.array([0.0, 1.0, 9.0]), 0.0, 4.0, protected_dims=(-1,)).tolist()
+    [-1.0, -0.5, 9.0]
     """
-    return 2 * (np.clip(action, action_min, action_max) - action_min) / (action_max - action_min) - 1
+    xp, action = _floating(action)
+    low, high = _range_like(action, action_min, action_max)
+    is_still = high == low
+    span = xp.where(is_still, xp.ones_like(low), high - low)
+    middle = xp.where(is_still, xp.zeros_like(low), xp.ones_like(low))
+    result = 2 * (xp.clip(action, low, high) - low) / span - middle
+    return _protect(xp, result, action, protected_dims, maintain_last)
 
 
 def unnormalize_action(
-    action: Float[np.ndarray, "*shape"], action_min: float | np.ndarray = -1.0, action_max: float | np.ndarray = 1.0
-) -> Float[np.ndarray, "*shape"]:
-    """Inverse of `normalize_action` where that did not clip.
+    action: ArrayT,
+    action_min: Any = -1.0,
+    action_max: Any = 1.0,
+    *,
+    protected_dims: Sequence[int] = (),
+    maintain_last: bool = False,
+) -> ArrayT:
+    """Inverse of `normalize_action` where that did not clip; [-1, 1] -> [action_min, action_max], nothing is clipped.
 
     >>> unnormalize_action(np.array([-1.0, -0.5, 1.0]), action_min=0.0, action_max=4.0).tolist()
     [0.0, 1.0, 4.0]
     """
-    return (action + 1) / 2 * (action_max - action_min) + action_min
+    xp, action = _floating(action)
+    low, high = _range_like(action, action_min, action_max)
+    return _protect(xp, 0.5 * (action + 1) * (high - low) + low, action, protected_dims, maintain_last)
+
+
+def regularize_action(
+    x: ArrayT,
+    x_mean: Any,
+    x_std: Any,
+    *,
+    eps: float = 1e-6,
+    protected_dims: Sequence[int] = (),
+    maintain_last: bool = False,
+) -> ArrayT:
+    """Subtract the mean and divide by the standard deviation + `eps`.
+
+    Args:
+        x: [..., a], any shape.
+        x_mean, x_std: number or [a], in the unit of `x`; standard deviations are not negative.
+        eps: positive; keeps a dimension that never moves finite.
+        protected_dims, maintain_last: as in `normalize_action`.
+
+    Raises:
+        ConfigError: if a standard deviation is negative or a protected dimension does not exist.
+
+    >>> regularize_action(np.array([3.0, 5.0]), x_mean=3.0, x_std=2.0, eps=0.5).tolist()
+    [0.0, 0.8]
+    """
+    xp, x = _floating(x)
+    mean, scale = _like(x, x_mean), _scale_like(x, x_std, eps)
+    return _protect(xp, (x - mean) / scale, x, protected_dims, maintain_last)
+
+
+def unregularize_action(
+    x: ArrayT,
+    x_mean: Any,
+    x_std: Any,
+    *,
+    eps: float = 1e-6,
+    protected_dims: Sequence[int] = (),
+    maintain_last: bool = False,
+) -> ArrayT:
+    """Inverse of `regularize_action`.
+
+    >>> unregularize_action(np.array([0.0, 0.8]), x_mean=3.0, x_std=2.0, eps=0.5).tolist()
+    [3.0, 5.0]
+    """
+    xp, x = _floating(x)
+    mean, scale = _like(x, x_mean), _scale_like(x, x_std, eps)
+    return _protect(xp, x * scale + mean, x, protected_dims, maintain_last)
+
+
+def mu_law_companding(
+    x: ArrayT, mu: float = 255, *, protected_dims: Sequence[int] = (), maintain_last: bool = False
+) -> ArrayT:
+    """Spread small values and squeeze large ones: sign(x) ln(1 + mu |x|) / ln(1 + mu); [-1, 1] -> [-1, 1].
+
+    Args:
+        x: [..., a], any shape; outside [-1, 1] the curve goes on.
+        mu: how strongly, above 0.
+        protected_dims, maintain_last: as in `normalize_action`.
+
+    Raises:
+        ConfigError: if `mu` is not positive or a protected dimension does not exist.
+
+    Source: ITU-T G.711, continuous form.
+
+    >>> mu_law_companding(np.array([-1.0, 0.0, 1 / 85]), mu=255).tolist()
+    [-1.0, 0.0, 0.25]
+    """
+    xp, x = _floating(x)
+    sign, size = _sign_and_size(xp, x)
+    result = sign * xp.log1p(_checked_mu(mu) * size) / math.log1p(mu)
+    return _protect(xp, result, x, protected_dims, maintain_last)
+
+
+def inverse_mu_law_companding(
+    x: ArrayT, mu: float = 255, *, protected_dims: Sequence[int] = (), maintain_last: bool = False
+) -> ArrayT:
+    """Inverse of `mu_law_companding`.
+
+    >>> inverse_mu_law_companding(np.array([-1.0, 0.0, 0.25]), mu=255).round(9).tolist()
+    [-1.0, 0.0, 0.011764706]
+    """
+    xp, x = _floating(x)
+    sign, size = _sign_and_size(xp, x)
+    result = sign * xp.expm1(size * math.log1p(_checked_mu(mu))) / mu
+    return _protect(xp, result, x, protected_dims, maintain_last)
+
+
+def _floating(x: Any) -> tuple[Any, Any]:
+    """NumPy or torch, and `x` as its array of floating point; torch is never imported here."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return torch, x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    x = np.asarray(x)
+    return np, x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
+
+
+def _like(x: Any, values: Any) -> Any:
+    """`values` as an array of the kind of `x`; statistics in an array keep their precision until the result."""
+    if isinstance(x, np.ndarray):
+        return np.asarray(values, None if np.ndim(values) else x.dtype)
+    return sys.modules["torch"].as_tensor(values, dtype=x.dtype, device=x.device)
+
+
+def _range_like(x: Any, action_min: Any, action_max: Any) -> tuple[Any, Any]:
+    low, high = _like(x, action_min), _like(x, action_max)
+    if not bool((low <= high).all()):
+        raise ConfigError(f"action_min must not be above action_max, got {action_min} and {action_max}")
+    return low, high
+
+
+def _scale_like(x: Any, x_std: Any, eps: float) -> Any:
+    std = _like(x, x_std)
+    if not bool((std >= 0).all()):
+        raise ConfigError(f"x_std must not be negative, got {x_std}")
+    return std + eps
+
+
+def _checked_mu(mu: float) -> float:
+    if not mu > 0:
+        raise ConfigError(f"mu must be positive, got {mu}")
+    return mu
+
+
+def _sign_and_size(xp: Any, x: Any) -> tuple[Any, Any]:
+    """Sign and absolute value; unlike those of the libraries they have a useful gradient at 0, that of x >= 0."""
+    is_positive, one = x >= 0, xp.ones_like(x)
+    return xp.where(is_positive, one, -one), xp.where(is_positive, x, -x)
+
+
+def _protect(xp: Any, result: Any, x: Any, protected_dims: Sequence[int], maintain_last: bool) -> Any:
+    """`result` in the dtype of `x`, but `x` itself in the protected dimensions of the last axis."""
+    dims = {*protected_dims, -1} if maintain_last else {*protected_dims}
+    result = np.asarray(result, x.dtype) if xp is np else result
+    if not dims:
+        return result
+    size = x.shape[-1] if x.ndim else 0
+    if not all(-size <= dim < size for dim in dims):
+        raise ConfigError(f"protected dimensions {sorted(dims)} of an action with {size} numbers")
+    protected = np.zeros(size, bool)
+    protected[list(dims)] = True
+    return xp.where(protected if xp is np else xp.as_tensor(protected, device=x.device), x, result)
 
 
 def _safe(scale: np.ndarray) -> np.ndarray:
