@@ -116,9 +116,9 @@ def _sizes_of_config(config: RunConfig, space: ActionSpace, proprio_dim: int) ->
 
 
 def _numbers_of(path: Path) -> tuple[ActionSpace, int]:
-    from robovlms.data.sources.lerobot import LeRobotSource
+    from robovlms.data.sources.registry import open_source
 
-    source = LeRobotSource(path)
+    source = open_source(path)
     return source.action_space, len(source.proprio_names)
 
 
@@ -132,9 +132,9 @@ def _assumed_space() -> ActionSpace:
 
 
 def _show_dataset(path: Path, console: Console) -> None:
-    from robovlms.data.sources.lerobot import LeRobotSource
+    from robovlms.data.sources.registry import open_source
 
-    source = LeRobotSource(path)
+    source = open_source(path)
     groups: dict[tuple[str, str], list[int]] = {}
     for episode, length in enumerate(source.lengths.tolist()):
         groups.setdefault((source.task(episode), source.instruction(episode)), []).append(length)

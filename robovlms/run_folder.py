@@ -6,6 +6,7 @@
     ├── config.yaml
     ├── parameters.json      sizes of the parts, see `robovlms.parameter_table`
     ├── metrics.jsonl
+    ├── bad_windows.jsonl    windows of the data that could not be read, if there were any
     └── checkpoints/
         ├── step_000700/     a checkpoint, see `robovlms.train.checkpoint`
         └── step_001400/
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from robovlms.errors import CheckpointError
 
-CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+CHECKPOINTS, METRICS, BAD_WINDOWS = "checkpoints", "metrics.jsonl", "bad_windows.jsonl"
 TEMPORARY = ".writing-"  # begins the name of a folder that is not complete
 
 

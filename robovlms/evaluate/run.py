@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robovlms.config import RunConfig, dump_config, load_config
-from robovlms.data.sources.lerobot import LeRobotSource
+from robovlms.data.sources.registry import open_source
 from robovlms.errors import ConfigError
 from robovlms.evaluate.report import Film, print_summary, write_report
 from robovlms.evaluate.rollout import EpisodeRecord, Job, evaluate_policy
@@ -74,7 +74,7 @@ def _trained_tasks(config: RunConfig) -> tuple[str, ...]:
         raise ConfigError(
             f"which tasks? evaluate.tasks is empty and the training data {config.data.path} is not here; give --tasks"
         )
-    source = LeRobotSource(config.data.path)
+    source = open_source(config.data.path, config.data.format, **config.data.options)
     return tuple(dict.fromkeys(source.task(episode) for episode in range(len(source))))
 
 

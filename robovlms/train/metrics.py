@@ -1,8 +1,11 @@
 """Metrics of a run: one JSON object per line, appended while training runs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+from robovlms.data.quarantine import Quarantine
 
 
 class MetricsLog:
@@ -42,3 +45,26 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+class BadWindowLog:
+    """Says and writes down each window that could not be read.
+
+    Args:
+        file: one JSON object per window; written anew, with what a resumed run knew already.
+        quarantine: what is bad; grows while training runs.
+    """
+
+    def __init__(self, file: Path, quarantine: Quarantine) -> None:
+        self.file, self.quarantine, self._num_written = file, quarantine, 0
+        if not quarantine:
+            file.unlink(missing_ok=True)
+
+    def write_new(self) -> None:
+        """Bring the file up to date; print what is new."""
+        found = list(self.quarantine.found.values())
+        for window in found[self._num_written :]:
+            print(f"bad window replaced: {window.file}: {window.reason}", file=sys.stderr)
+        if len(found) > self._num_written:
+            self.file.write_text("".join(json.dumps(vars(window)) + "\n" for window in found))
+            self._num_written = len(found)

@@ -30,10 +30,10 @@ from robovlms.model.tuning import count_parameters
 from robovlms.model.vlm import build_policy
 from robovlms.parameter_table import PARAMETERS, dump_sizes, parameter_table
 from robovlms.progress import ProgressBar
-from robovlms.run_folder import METRICS, checkpoint_path, checkpoints_of
+from robovlms.run_folder import BAD_WINDOWS, METRICS, checkpoint_path, checkpoints_of
 from robovlms.train.checkpoint import load_training_state, prune_checkpoints, save_checkpoint
 from robovlms.train.contract import build_contract
-from robovlms.train.metrics import MetricsLog
+from robovlms.train.metrics import BadWindowLog, MetricsLog
 from robovlms.train.optimizer import build_optimizer, lr_scale, set_learning_rate
 from robovlms.train.parity_windows import native_source, parity_windows
 
@@ -138,14 +138,16 @@ class BaseTrainer:
     ) -> None:
         train = self.config.train
         batches = data_module.train_batches(start_step=done)
-        window = _Window()
+        window, bad = _Window(), BadWindowLog(self.config.train.out / BAD_WINDOWS, data_module.quarantine)
         with ProgressBar("Training", train.max_steps, done=done, unit="steps", is_shown=self.show_progress) as bar:
             for step in range(done + 1, train.max_steps + 1):
                 scale = lr_scale(step - 1, train)
                 window.add(self.train_step(policy, optimizer, next(batches), scale))
+                bad.write_new()
                 is_last = step == train.max_steps
                 if step % train.log_every == 0 or is_last:
                     row = window.summary(step)
+                    row |= {"bad_windows": len(data_module.quarantine)} if data_module.quarantine else {}
                     log.write({**row, "learning_rate": train.learning_rate * scale})
                     bar.advance(0, f"loss {row['loss']:.4f}, {row['samples_per_s']:.0f} samples/s")
                 if train.val_every and (step % train.val_every == 0 or is_last):
