@@ -228,8 +228,9 @@ def _config_help() -> str:
 
     sections = {
         "model": ModelConfig(), "model.vlm": VLMConfig(), "model.tokenizer": TokenizerConfig(),
-        "model.resampler": ResamplerConfig(), "model.lora": LoRAConfig(), "data": DataConfig(), "data.augment": AugmentConfig(),
-        "data.mixture[0]": SourceConfig(path=Path("DIR")), "train": TrainConfig(), "evaluate": EvaluateConfig(),
+        "model.resampler": ResamplerConfig(), "model.lora": LoRAConfig(), "data": DataConfig(),
+        "data.augment": AugmentConfig(), "data.mixture[0]": SourceConfig(path=Path("DIR")), "train": TrainConfig(),
+        "evaluate": EvaluateConfig(),
     }  # fmt: skip
     lines = []
     for name, section in sections.items():

@@ -154,9 +154,8 @@ def test_cameras_of_different_sizes_need_a_size(
         is_delta=True,
         control_hz=5.0,
     )
-    cameras = tuple(
-        CameraSpec(name=name, height=size, width=size, source=name) for name, size in (("a", 32), ("b", 20))
-    )
+    sizes = {"a": 32, "b": 20}
+    cameras = tuple(CameraSpec(name=name, height=size, width=size, source=name) for name, size in sizes.items())
     rng = np.random.default_rng(0)
     with LeRobotWriter(
         path, action_space=space, cameras=cameras, proprio_names=(), fps=5.0, robot_type="t", provenance={}
