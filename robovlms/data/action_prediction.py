@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from PIL import Image
 from torch import Tensor
 
@@ -58,7 +58,8 @@ class ActionPredictionBatchTransform:
         model_name: picks the conversation format, see `conversation_format`.
         text_fn: list of texts -> (ids [k, l], mask [k, l]), with the tokenizer's special tokens; None calls the
             tokenizer. What goes on after the history of a segment is always given to the tokenizer.
-        image_fn: list of k Pillow images -> tensor [k, 3, h, w]; None gives float32 in [0, 1].
+        image_fn: list of k Pillow images -> tensor [k, 3, h, w], for example of uint8, which
+            policies resize themselves; None gives float32 in [0, 1].
         action_tokenizer: numbers -> ids; needed if `discrete`.
         window_size: W, steps of the window.
         fwd_pred_next_n: F, actions predicted at each.
@@ -189,7 +190,7 @@ class ActionPredictionBatchTransform:
 
     def convert_image(
         self, images: Any, image_mask: Any
-    ) -> tuple[Float[Tensor, "s 3 h w"] | None, Float[Tensor, "t n 3 h w"] | None, Bool[Tensor, "t n"] | None]:
+    ) -> tuple[Shaped[Tensor, "s 3 h w"] | None, Shaped[Tensor, "t n 3 h w"] | None, Bool[Tensor, "t n"] | None]:
         """Images of the window, the images that follow each of them, and which of those are real.
 
         Interleaved images before the episode are replaced by the first real one.
@@ -354,7 +355,7 @@ class ActionPredictionBatchTransform:
         result[:, grippers] = torch.where(action[:, grippers] == 1, opened, closed)
         return result
 
-    def _tensors(self, images: list[Any]) -> Float[Tensor, "k 3 h w"]:
+    def _tensors(self, images: list[Any]) -> Shaped[Tensor, "k 3 h w"]:
         if self.image_fn is not None:
             return self.image_fn([Image.fromarray(x) if isinstance(x, np.ndarray) else x for x in images])
         return torch.from_numpy(np.stack([np.asarray(x) for x in images])).permute(0, 3, 1, 2).contiguous() / 255

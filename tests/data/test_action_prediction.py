@@ -125,6 +125,16 @@ def test_steps_behind_the_episode_have_no_labels_and_nor_has_what_follows_them()
     assert labels[1][4:] == [IGNORE_INDEX] * 3
 
 
+def test_masked_steps_of_an_interleaved_chunk_are_counted_and_not_placed():
+    """As in the original; it makes no difference to windows of interleaved datasets, which begin in the episode."""
+    action, mask, images = window(2, 2)
+    mask[0] = False
+    labels = make(fwd_pred_next_n=2)("go", action, mask, images)["labels"][:, -5:].tolist()
+    assert [label >= 1000 for label in labels[0]] == [True, True, False, False, False]
+    assert labels[0][4] == IGNORE_INDEX
+    assert [label >= 1000 for label in labels[1]] == [True] * 4 + [False]
+
+
 @pytest.mark.parametrize(
     ("masked", "told"), [((), "Here are 2 step actions"), ((0,), "Here is 1 step action"), ((0, 1), "")]
 )
@@ -273,7 +283,7 @@ def test_functions_of_the_caller_read_images_and_texts():
 
     def image_fn(images):
         assert all(isinstance(image, Image.Image) for image in images)
-        return torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1).float() for image in images])
+        return torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
 
     def text_fn(texts):
         seen.extend(texts)
@@ -284,7 +294,8 @@ def test_functions_of_the_caller_read_images_and_texts():
     ours = make(words, image_fn=image_fn, text_fn=text_fn)("go", action, mask, images)
     plain = make(words)("go", action, mask, images)
     assert torch.equal(ours["input_ids"], plain["input_ids"])
-    assert torch.allclose(ours["image_tensors"], plain["image_tensors"] * 255)
+    assert ours["image_tensors"].dtype == torch.uint8
+    assert torch.equal(ours["image_tensors"] / 255, plain["image_tensors"])
     assert seen == ["Input: What action should the robot take to go?\nOutput: \n</s>"]
 
 

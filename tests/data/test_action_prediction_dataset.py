@@ -79,7 +79,7 @@ def test_short_episodes_have_no_interleaved_window(items):
     assert dataset[2]["image_tensors"].shape == (6, 3, 16, 16)
 
 
-def test_actions_are_learned_targets(items, make):
+def test_actions_are_learned_targets(items):
     """Arm numbers in [-1, 1] by quantiles, gripper 1 = open; the dataset's gripper opens at -1."""
     dataset = items(discrete=False)
     steps = dataset.source.read(0, np.arange(0), np.arange(0, W + F - 1), ())
@@ -240,7 +240,7 @@ def test_tokenizers(items):
     assert items(discrete=False).batch_transform.action_tokenizer is None
 
 
-def test_bad_input(items, dataset, two_cameras, make):
+def test_bad_input(items):
     with pytest.raises(ConfigError, match="did you mean 'organize_type'"):
         items(organise_type="segment")
     with pytest.raises(ConfigError, match="special_history_id: -100 is no token"):
