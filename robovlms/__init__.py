@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robovlms.actions.contract import PolicyContract
-    from robovlms.actions.normalize import normalize_action, unnormalize_action
+    from robovlms.actions.normalize import (
+        inverse_mu_law_companding,
+        mu_law_companding,
+        normalize_action,
+        regularize_action,
+        unnormalize_action,
+        unregularize_action,
+    )
     from robovlms.actions.space import ActionSpace
     from robovlms.actions.tokenizer import ActionTokenizer
     from robovlms.config import RunConfig, dump_config, load_config
+    from robovlms.data.action_prediction import ActionPredictionBatchTransform
+    from robovlms.data.action_prediction_collator import ActionPredictionPaddedCollator
+    from robovlms.data.action_prediction_dataset import ActionPredictionDataset
     from robovlms.data.datamodule import GRDataModule
     from robovlms.data.dataset import BaseTaskDataset
+    from robovlms.data.mixture import Mixture
+    from robovlms.data.sources.registry import open_source
+    from robovlms.data.streaming import StreamingDataset
     from robovlms.errors import (
         CheckpointError,
         ConfigError,
@@ -47,6 +60,9 @@ if TYPE_CHECKING:
     from robovlms.types import Observation
 
 _MODULES = {
+    "ActionPredictionBatchTransform": "data.action_prediction",
+    "ActionPredictionDataset": "data.action_prediction_dataset",
+    "ActionPredictionPaddedCollator": "data.action_prediction_collator",
     "ActionSpace": "actions.space",
     "ActionTokenizer": "actions.tokenizer",
     "AutoRoboVLM": "model.backbone.auto",
@@ -67,6 +83,7 @@ _MODULES = {
     "MLPSigmoidHead": "model.head.mlp",
     "MLPTanhHead": "model.head.mlp",
     "MissingDependencyError": "errors",
+    "Mixture": "data.mixture",
     "Observation": "types",
     "PolicyContract": "actions.contract",
     "PolicyError": "errors",
@@ -84,15 +101,24 @@ _MODULES = {
     "SessionBatch": "policy.session",
     "SimulatorError": "errors",
     "StatisticsMissingError": "errors",
+    "StreamingDataset": "data.streaming",
     "build_vlm": "model.vlm",
     "dump_config": "config",
+    "inverse_mu_law_companding": "actions.normalize",
     "load_config": "config",
     "load_session": "policy.session",
+    "mu_law_companding": "actions.normalize",
     "normalize_action": "actions.normalize",
+    "open_source": "data.sources.registry",
+    "regularize_action": "actions.normalize",
     "unnormalize_action": "actions.normalize",
+    "unregularize_action": "actions.normalize",
 }
 
 __all__ = [
+    "ActionPredictionBatchTransform",
+    "ActionPredictionDataset",
+    "ActionPredictionPaddedCollator",
     "ActionSpace",
     "ActionTokenizer",
     "AutoRoboVLM",
@@ -113,6 +139,7 @@ __all__ = [
     "MLPSigmoidHead",
     "MLPTanhHead",
     "MissingDependencyError",
+    "Mixture",
     "Observation",
     "PolicyContract",
     "PolicyError",
@@ -130,12 +157,18 @@ __all__ = [
     "SessionBatch",
     "SimulatorError",
     "StatisticsMissingError",
+    "StreamingDataset",
     "build_vlm",
     "dump_config",
+    "inverse_mu_law_companding",
     "load_config",
     "load_session",
+    "mu_law_companding",
     "normalize_action",
+    "open_source",
+    "regularize_action",
     "unnormalize_action",
+    "unregularize_action",
 ]
 
 
