@@ -19,7 +19,7 @@ Numbers are float64 inside; a result has the float type of its argument. Any lea
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -28,11 +28,12 @@ from robovlms.errors import ConfigError, unknown_name
 
 _WORLD_STEP = 0.01  # rad per unit of a CALVIN rotation, as the original takes it; its data have 0.05
 _AXES = "XYZ"
+_FRAMES = ("world", "base", "tcp")
 
 
 def wrap_angle(angle: Float[np.ndarray, "*lead"]) -> Float[np.ndarray, "*lead"]:
     """The same angle in [-pi, pi), rad."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
+    return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
 def euler_to_matrix(angles: Float[np.ndarray, "*lead 3"], convention: str) -> Float[np.ndarray, "*lead 3 3"]:
@@ -75,16 +76,16 @@ def matrix_to_euler(matrix: Float[np.ndarray, "*lead 3 3"], convention: str) -> 
         sine, cosine = -sign * wide[..., j, k], wide[..., k, k]  # both times cos b
     else:
         sine, cosine = wide[..., j, i], -sign * wide[..., k, i]  # both times sin b
-    is_locked = np.hypot(sine, cosine) < 1e-12
+    is_locked = np.hypot(sine, cosine) < 1e-14
     a = np.where(is_locked, 0.0, np.arctan2(sine, cosine))
     cos_a, sin_a = np.cos(a)[..., None], sign * np.sin(a)[..., None]
     row_j = cos_a * wide[..., j, :] + sin_a * wide[..., k, :]  # of R_i(-a) @ R, in which only b and c are left
     row_k = cos_a * wide[..., k, :] - sin_a * wide[..., j, :]
     if k2 == k:
-        b = np.arctan2(sign * wide[..., i, k], row_k[..., k])
+        b = np.arctan2(sign * wide[..., i, k], np.abs(row_k[..., k]))  # negative by rounding alone
         c = np.arctan2(sign * row_j[..., i], row_j[..., j])
     else:
-        b = np.arctan2(-sign * row_k[..., i], wide[..., i, i])
+        b = np.arctan2(np.abs(row_k[..., i]), wide[..., i, i])
         c = np.arctan2(-sign * row_j[..., k], row_j[..., j])
     angles = (c, b, a) if is_fixed else (a, b, c)
     return np.stack(angles, axis=-1).astype(matrix.dtype)
@@ -228,8 +229,8 @@ def tcp_to_world_frame(
 def compose_delta(
     deltas: Float[np.ndarray, "*lead k d"],
     *,
-    frame: Literal["world", "base", "tcp"],
-    rotation: Literal["euler_xyz", "axis_angle", "quaternion_xyzw", "rotation_6d"] = "euler_xyz",
+    frame: str,
+    rotation: str = "euler_xyz",
 ) -> Float[np.ndarray, "*lead d"]:
     """Return the one pose delta that does what k deltas do one after the other.
 
@@ -239,19 +240,21 @@ def compose_delta(
 
     Args:
         deltas: [..., k, 3 + r], x, y, z in m and a rotation of r numbers, in rad where they are angles; k >= 1.
-        frame: of translations and rotations.
-        rotation: what the r numbers are; "euler_xyz" is roll, pitch, yaw, see the module.
+        frame: of translations and rotations, one of those of `ActionSpace`.
+        rotation: what the r numbers are, a key of `ROTATIONS`; "euler_xyz" is roll, pitch, yaw, see the module.
 
     Returns:
         [..., 3 + r].
 
     Raises:
-        ConfigError: if the rotation is unknown.
+        ConfigError: if the frame or the rotation is unknown.
 
     >>> turn_then_go = np.array([[0.0, 0, 0, 0, 0, np.pi / 2], [1.0, 0, 0, 0, 0, 0]])
     >>> compose_delta(turn_then_go, frame="world")[:3].tolist(), compose_delta(turn_then_go, frame="tcp")[:3].round()
     ([1.0, 0.0, 0.0], array([0., 1., 0.]))
     """
+    if frame not in _FRAMES:
+        raise ConfigError(unknown_name("frame", frame, _FRAMES))
     if rotation not in ROTATIONS:
         raise ConfigError(unknown_name("rotation", rotation, ROTATIONS))
     to_matrix, from_matrix = ROTATIONS[rotation]
