@@ -111,7 +111,8 @@ class GRDataModule:
             raise DataError("a stream resumes from the state in a checkpoint, and there is none; use load_state")
         if start_step == 0:
             self._lanes = {}
-        loader = Loader(parts_of(self.train_dataset), self._augmentation, self.seed, self.stream_lanes)
+        share = 0.0 if self._augmentation is None else self._augmentation.config.mirror
+        loader = Loader(parts_of(self.train_dataset), self._augmentation, self.seed, self.stream_lanes, share)
         for loaded in self._load(loader, self._plans(start_step)):
             self.quarantine.add(loaded.bad)
             if loaded.lane_state is not None:

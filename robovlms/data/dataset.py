@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from robovlms.actions.normalize import ActionCodec, Normalizer
+from robovlms.data.mirror import Mirror
 from robovlms.data.sample import Sample, SampleBuilder, Window
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.text import PromptEncoder
@@ -32,6 +33,7 @@ class BaseTaskDataset:
         action_dim: a, numbers of the policy's action; None = the dataset's.
         proprio_dim: p, numbers of the policy's proprioception; None = the dataset's, or 0 without a normalizer.
         dataset: number of the dataset in a mixture.
+        mirror: how its windows are mirrored; None if they never are.
 
     Raises:
         DataError: if the source lacks a camera, proprioception or an episode, or cameras differ in size.
@@ -52,6 +54,7 @@ class BaseTaskDataset:
         action_dim: int | None = None,
         proprio_dim: int | None = None,
         dataset: int = 0,
+        mirror: Mirror | None = None,
     ) -> None:
         self.source, self.cameras = source, tuple(cameras)
         self.window_size, self.fwd_pred_next_n = window_size, fwd_pred_next_n
@@ -72,6 +75,7 @@ class BaseTaskDataset:
             proprio_dim=own_proprio if proprio_dim is None else proprio_dim,
             prompt_encoder=prompt_encoder,
             dataset=dataset,
+            mirror=mirror,
         )
         self.episodes = np.arange(len(source)) if episodes is None else np.array(episodes, np.int64)
         unknown = [episode for episode in self.episodes.tolist() if not 0 <= episode < len(source)]
@@ -86,14 +90,18 @@ class BaseTaskDataset:
         """Return one sample, see `sample`."""
         return self.sample(index)
 
-    def sample(self, index: int) -> Sample:
+    def sample(self, index: int, is_mirrored: bool = False) -> Sample:
         """Return the sample whose current step is the `index`-th of all steps of the chosen episodes.
+
+        Args:
+            index: of the window.
+            is_mirrored: as in `SampleBuilder.build`.
 
         Raises:
             IndexError: if there are not as many steps.
             DataError: if the source cannot be read, or holds numbers that are not finite.
         """
-        return self.builder.build(self.window(index))
+        return self.builder.build(self.window(index), is_mirrored)
 
     def window(self, index: int) -> Window:
         """Read the window whose current step is the `index`-th of all steps of the chosen episodes.

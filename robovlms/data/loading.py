@@ -10,6 +10,7 @@ from robovlms.data.augment import Augmentation
 from robovlms.data.batch import Batch
 from robovlms.data.collate import collate
 from robovlms.data.dataset import BaseTaskDataset
+from robovlms.data.mirror import is_mirrored
 from robovlms.data.mixture import Part
 from robovlms.data.quarantine import BadWindow
 from robovlms.data.sample import Sample
@@ -75,10 +76,19 @@ class Loader:
         augmentation: of the images; None leaves them.
         seed: of replacements and streams.
         num_lanes: of the streams.
+        mirrored_share: share of the samples that are mirrored.
     """
 
-    def __init__(self, parts: tuple[Part, ...], augmentation: Augmentation | None, seed: int, num_lanes: int) -> None:
+    def __init__(
+        self,
+        parts: tuple[Part, ...],
+        augmentation: Augmentation | None,
+        seed: int,
+        num_lanes: int,
+        mirrored_share: float = 0.0,
+    ) -> None:
         self.parts, self.augmentation, self.seed, self.num_lanes = parts, augmentation, seed, num_lanes
+        self.mirrored_share = mirrored_share
         self._lanes: dict[tuple[int, int], Lane] = {}
 
     def load(self, plan: BatchPlan) -> Loaded:
@@ -99,19 +109,19 @@ class Loader:
         return Loaded(batch=batch, bad=tuple(bad), lane=plan.lane, lane_state=streams or None)
 
     def _sample(self, draw: Draw, lane: int, bad: list[BadWindow]) -> Sample:
-        part = self.parts[draw.part]
+        part, mirror = self.parts[draw.part], is_mirrored(self.seed, draw.position, self.mirrored_share)
         if isinstance(part, BaseTaskDataset):
-            return self._from_windows(part, draw, bad)
+            return self._from_windows(part, draw, mirror, bad)
         stream = self._lanes.get((draw.part, lane)) or self._open_lane(draw.part, lane, None)
-        return self._from_stream(stream, bad)
+        return self._from_stream(stream, mirror, bad)
 
-    def _from_windows(self, part: BaseTaskDataset, draw: Draw, bad: list[BadWindow]) -> Sample:
+    def _from_windows(self, part: BaseTaskDataset, draw: Draw, mirror: bool, bad: list[BadWindow]) -> Sample:
         """The window, or, if it cannot be read, one that the position alone decides."""
         window, reason = draw.window, None
         random = None
         for _ in range(_MOST_ATTEMPTS):
             try:
-                return part.sample(window)
+                return part.sample(window, mirror)
             except DataError as error:
                 reason = error
                 file = str(part.source.file(part.place(window)[0]))
@@ -120,11 +130,11 @@ class Loader:
             window = int(random.integers(len(part)))
         raise DataError(f"{_MOST_ATTEMPTS} windows in a row cannot be read, the last because: {reason}")
 
-    def _from_stream(self, lane: Lane, bad: list[BadWindow]) -> Sample:
+    def _from_stream(self, lane: Lane, mirror: bool, bad: list[BadWindow]) -> Sample:
         reason = None
         for _ in range(_MOST_ATTEMPTS):
             try:
-                return lane.sample()
+                return lane.sample(mirror)
             except DataError as error:
                 reason = error
             finally:

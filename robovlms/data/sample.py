@@ -1,12 +1,13 @@
 """From what a dataset read to what the policy takes: normalised, in the policy's columns, and masked. NumPy only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from robovlms.actions.normalize import ActionCodec, Normalizer
+from robovlms.data.mirror import Mirror
 from robovlms.data.sources.base import Steps
 from robovlms.data.text import PromptEncoder
 from robovlms.data.windows import WindowIndices
@@ -48,6 +49,7 @@ class SampleBuilder:
         proprio_dim: p, numbers that the policy takes.
         prompt_encoder: instruction -> token ids.
         dataset: number of the dataset in a mixture.
+        mirror: how its windows are mirrored; None if they never are.
     """
 
     cameras: tuple[str, ...]
@@ -60,13 +62,20 @@ class SampleBuilder:
     proprio_dim: int
     prompt_encoder: PromptEncoder
     dataset: int = 0
+    mirror: Mirror | None = None
 
-    def build(self, window: Window) -> Sample:
+    def build(self, window: Window, is_mirrored: bool = False) -> Sample:
         """Return one sample.
+
+        Args:
+            window: as the dataset gave it.
+            is_mirrored: left and right trade places, unless the instruction does not allow it.
 
         Raises:
             DataError: if a supervised number is not finite, or a frame has another size than the others.
         """
+        if is_mirrored and self.mirror is not None:
+            window = _mirrored(window, self.mirror)
         indices, data = window.indices, window.data
         images, has_camera = self._images(data, len(indices.frames))
         proprio, proprio_mask = self._proprio(data, indices.frame_mask)
@@ -121,3 +130,8 @@ class SampleBuilder:
         actions = np.zeros((*encoded.shape[:-1], self.action_dim), np.float32)
         actions[..., list(self.action_columns)] = encoded
         return actions, has_dim
+
+
+def _mirrored(window: Window, mirror: Mirror) -> Window:
+    seen = mirror.window(window.data, window.instruction)
+    return window if seen is None else replace(window, data=seen[0], instruction=seen[1])

@@ -20,6 +20,7 @@ import numpy as np
 
 from robovlms.actions.normalize import ActionCodec, Normalizer
 from robovlms.data.dataset import common_size
+from robovlms.data.mirror import Mirror
 from robovlms.data.quarantine import BadWindow
 from robovlms.data.sample import Sample, SampleBuilder, Window
 from robovlms.data.sources.base import EpisodeSource
@@ -85,6 +86,7 @@ class StreamingDataset:
         action_dim: int,
         proprio_dim: int,
         dataset: int = 0,
+        mirror: Mirror | None = None,
         pool_episodes: int = 64,
     ) -> "StreamingDataset":
         """Make one with the arguments of `BaseTaskDataset`."""
@@ -100,6 +102,7 @@ class StreamingDataset:
             proprio_dim=proprio_dim,
             prompt_encoder=prompt_encoder,
             dataset=dataset,
+            mirror=mirror,
         )
         return cls(
             source,
@@ -173,8 +176,8 @@ class Lane:
         pool = [[p.episode.shard, p.episode.record, p.epoch, p.used] for p in self._pool]
         return {"epoch": self._epoch, "block": self._block, "record": self._record, "draws": self.draws, "pool": pool}
 
-    def sample(self) -> Sample:
-        """Draw the next sample.
+    def sample(self, is_mirrored: bool = False) -> Sample:
+        """Draw the next sample; `is_mirrored` as in `SampleBuilder.build`.
 
         Raises:
             DataError: if its window cannot be read; the lane has moved on, so the next call draws another one.
@@ -194,7 +197,7 @@ class Lane:
             data = episode.read(indices.frames, indices.steps.ravel(), keys)
             data = data if dataset.view is None else dataset.view.seen(data)
             window = Window(episode=number, step=step, indices=indices, data=data, instruction=episode.instruction)
-            return dataset.builder.build(window)
+            return dataset.builder.build(window, is_mirrored)
         except DataError as error:
             self._report(episode.shard, episode.record, error)
             raise

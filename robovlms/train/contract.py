@@ -6,6 +6,7 @@ from robovlms.actions.contract import PolicyContract
 from robovlms.actions.normalize import FeatureStatistics
 from robovlms.actions.space import ActionSpace
 from robovlms.config import RunConfig
+from robovlms.data.mirror import Mirror, mirror_statistics
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError, StatisticsMissingError, unknown_name
@@ -31,7 +32,8 @@ def build_contract(
     for name in chosen:
         if name not in cameras:
             raise ConfigError("data.cameras: " + unknown_name("camera", name, cameras))
-    proprio_names, statistics = source.proprio_names if config.model.use_proprio else (), source.statistics
+    proprio_names = source.proprio_names if config.model.use_proprio else ()
+    statistics = training_statistics(config, source)
     for feature in ("action", "proprio") if proprio_names else ("action",):
         if feature not in statistics:
             raise StatisticsMissingError(f"the dataset has no statistics of {feature!r}; training does not guess them")
@@ -50,6 +52,21 @@ def build_contract(
         image_size=None if config.data.image_size is None else (config.data.image_size,) * 2,
         predicted_space=predicted_space,
     )
+
+
+def training_statistics(config: RunConfig, source: EpisodeSource) -> dict[str, FeatureStatistics]:
+    """Statistics of what is trained on: the dataset's, with the share that is mirrored.
+
+    Raises:
+        StatisticsMissingError: if the dataset has none.
+        ConfigError: if windows should be mirrored and cannot be.
+    """
+    share = config.data.augment.mirror
+    if not share:
+        return source.statistics
+    mirror = Mirror.of(source.action_space, source.proprio_names, [camera.name for camera in source.cameras])
+    signs = {"action": mirror.action_signs, "proprio": mirror.proprio_signs}
+    return {name: mirror_statistics(one, signs[name], share) for name, one in source.statistics.items()}
 
 
 def within(statistics: FeatureStatistics, bounds: tuple[float, float] | None) -> FeatureStatistics:

@@ -12,6 +12,7 @@ from robovlms.config import DataConfig, RunConfig, SourceConfig
 from robovlms.data.conventions import refuse_contradictions
 from robovlms.data.datamodule import GRDataModule
 from robovlms.data.dataset import BaseTaskDataset, split_episodes
+from robovlms.data.mirror import Mirror
 from robovlms.data.mixture import Mixture, Part
 from robovlms.data.resample import ResampledSource
 from robovlms.data.sources.base import EpisodeSource
@@ -22,7 +23,7 @@ from robovlms.data.streaming import StreamingDataset
 from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.model.backbone.base import Backbone
-from robovlms.train.contract import build_contract, within
+from robovlms.train.contract import build_contract, training_statistics, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +151,13 @@ def _parts(
         "fwd_pred_next_n": contract.fwd_pred_next_n,
         "cameras": tuple(camera.name for camera in contract.cameras),
         "action_codec": _codec(one, config),
-        "proprio_normalizer": _proprio_normalizer(view, one.source, contract),
+        "proprio_normalizer": _proprio_normalizer(view, one.source, contract, config),
         "prompt_encoder": prompts,
         "action_columns": tuple(head.index(name) for name in one.space.names),
         "action_dim": len(head),
         "proprio_dim": len(contract.proprio_names),
         "dataset": number,
+        "mirror": _mirror(view, contract) if config.data.augment.mirror else None,
     }
     if one.config.stream:
         return StreamingDataset.of(view, pool_episodes=config.data.pool_episodes, **settings), None
@@ -178,18 +180,26 @@ def _frames_of(contract: PolicyContract) -> tuple[CameraSpec, ...]:
     return tuple(dataclasses.replace(camera, height=height, width=width) for camera in contract.cameras)
 
 
+def _mirror(view: SourceView, contract: PolicyContract) -> Mirror:
+    names = [camera.name for camera in contract.cameras]
+    return Mirror.of(view.action_space, view.proprio_names, names)
+
+
 def _codec(one: TrainingSet, config: RunConfig) -> ActionCodec:
     scheme = config.data.action_scheme if config.data.action_range is None else "min_max"
-    statistics = within(one.source.statistics["action"], config.data.action_range)
+    statistics = within(training_statistics(config, one.source)["action"], config.data.action_range)
     return ActionCodec(space=one.source.action_space, normalizer=Normalizer.from_statistics(scheme, statistics))
 
 
-def _proprio_normalizer(view: SourceView, source: EpisodeSource, contract: PolicyContract) -> Normalizer | None:
+def _proprio_normalizer(
+    view: SourceView, source: EpisodeSource, contract: PolicyContract, config: RunConfig
+) -> Normalizer | None:
     """Of the numbers that the policy feels, by this dataset's own statistics; None if it lacks any."""
     if not view.proprio_names:
         return None
     columns = [source.proprio_names.index(name) for name in view.proprio_names]
-    return Normalizer.from_statistics(contract.proprio_scheme, _columns_of(source.statistics["proprio"], columns))
+    statistics = _columns_of(training_statistics(config, source)["proprio"], columns)
+    return Normalizer.from_statistics(contract.proprio_scheme, statistics)
 
 
 def _columns_of(statistics: FeatureStatistics, columns: list[int]) -> FeatureStatistics:

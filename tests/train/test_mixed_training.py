@@ -12,6 +12,7 @@ from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.config import RunConfig
 from robovlms.data.sources.base import Episode, Steps
 from robovlms.data.sources.lerobot_writer import LeRobotWriter
+from robovlms.data.text import ByteTokenizer
 from robovlms.errors import ConfigError
 from robovlms.model.checkpoint import load_policy
 from robovlms.model.vlm import build_vlm
@@ -176,3 +177,37 @@ def test_cameras_of_different_sizes_need_a_size(
     seen = {name: np.zeros((size, size, 3), np.uint8) for name, size in sizes.items()}
     session = load_session(config.train.out)
     assert session.act(Observation(images=seen, proprio=None, instruction="go", timestamp_s=0.0)).shape == (1,)
+
+
+def test_a_mirrored_base_sees_and_does_the_opposite(
+    small_run: Callable[..., RunConfig], tmp_path: Path, base_robot: Path
+) -> None:
+    """Half of the windows are mirrored: picture, sign of the turn, words; validation is as recorded."""
+    dimensions = (ActionDimension(name="angular_z", unit="rad/s", low=-1.0, high=1.0, kind="base"),)
+    space = ActionSpace(dimensions=dimensions, frame="base", is_delta=False, control_hz=5.0)
+    camera = CameraSpec(name="front", height=32, width=32, source="front")
+    path, ramp = tmp_path / "turns", np.linspace(0, 255, 32).astype(np.uint8)
+    frames = np.broadcast_to(ramp[None, None, :, None], (5, 32, 32, 3)).copy()
+    with LeRobotWriter(
+        path, action_space=space, cameras=(camera,), proprio_names=(), fps=5.0, robot_type="t", provenance={}
+    ) as writer:
+        for turn in (0.2, 0.4, 0.8):
+            steps = Steps(images={"front": frames}, proprio=None, actions=np.full((5, 1), turn, np.float32))
+            writer.add_episode(Episode(task="turn", instruction="turn left", steps=steps))
+    augment = {"data.augment.shift_px": 0, "data.augment.mirror": 0.5}
+    config = small_run(**{"data.path": str(path), "model.use_proprio": False, "data.batch_size": 64}, **augment)
+    data = build_data_module(config, build_vlm(config.model.vlm))
+    batch = next(data.train_batches())
+    rises = batch.images[:, -1, 0, 0, 0, 0] < batch.images[:, -1, 0, 0, 0, -1]
+    assert 20 < rises.sum() < 44
+    turns = batch.actions[:, -1, 0, 0]
+    assert (turns[rises] > 0).all()
+    assert (turns[~rises] < 0).all()
+    assert turns.abs().max() <= 1
+    rows = zip(batch.input_ids, batch.text_mask, strict=True)
+    words = [ByteTokenizer().decode(ids[mask].tolist()) for ids, mask in rows]
+    assert {("left" in text) == bool(rise) for text, rise in zip(words, rises, strict=True)} == {True}
+    for val in data.val_batches():
+        assert (val.actions[:, -1, 0, 0] > 0).all()
+    with pytest.raises(ConfigError, match="mirror"):
+        build_data_module(small_run(**augment), build_vlm(config.model.vlm))
