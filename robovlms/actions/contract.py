@@ -37,10 +37,10 @@ class PolicyContract:
 
     Attributes:
         action_space: meaning of the action numbers.
-        action_scheme: normalisation of the regression dimensions.
+        action_scheme: normalisation of the regression dimensions, one for all or one for each dimension.
         action_statistics: statistics that the scheme uses.
         proprio_names: name of each proprioceptive number; empty if the policy takes none.
-        proprio_scheme: normalisation of the proprioception.
+        proprio_scheme: normalisation of the proprioception, one for all or one for each number.
         proprio_statistics: None exactly when `proprio_names` is empty.
         cameras: in the order the policy takes them.
         prompt_template: text around the instruction, with the field `{instruction}`.
@@ -53,10 +53,10 @@ class PolicyContract:
     """
 
     action_space: ActionSpace
-    action_scheme: Scheme
+    action_scheme: Scheme | tuple[Scheme, ...]
     action_statistics: FeatureStatistics
     proprio_names: tuple[str, ...]
-    proprio_scheme: Scheme
+    proprio_scheme: Scheme | tuple[Scheme, ...]
     proprio_statistics: FeatureStatistics | None
     cameras: tuple[CameraSpec, ...]
     prompt_template: str
@@ -113,6 +113,8 @@ class PolicyContract:
                 **{
                     **values,
                     "action_space": ActionSpace.from_dict(values["action_space"]),
+                    "action_scheme": _scheme_from_json(values["action_scheme"]),
+                    "proprio_scheme": _scheme_from_json(values["proprio_scheme"]),
                     "action_statistics": FeatureStatistics.from_dict(values["action_statistics"]),
                     "proprio_names": tuple(values["proprio_names"]),
                     "proprio_statistics": statistics and FeatureStatistics.from_dict(statistics),
@@ -156,6 +158,10 @@ class PolicyContract:
             differences += _differences("proprio_names", self.proprio_names, proprio_names)
         if differences:
             raise ContractMismatchError(f"the checkpoint does not fit {where}: " + "; ".join(differences))
+
+
+def _scheme_from_json(value: str | list[str]) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _differences(name: str, expected: Any, got: Any) -> list[str]:

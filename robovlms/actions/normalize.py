@@ -8,16 +8,17 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from robovlms.actions.space import ActionSpace
-from robovlms.errors import ConfigError, DataError
+from robovlms.errors import ConfigError, DataError, unknown_name
 
 Scheme = Literal["min_max", "quantile", "mean_std", "none"]
 ArrayT = TypeVar("ArrayT")  # NumPy array or torch tensor; the result is of the same kind
+_BOUNDED: tuple[Scheme, ...] = ("min_max", "quantile")
 _SMALLEST_SPAN = 1e-6  # a dimension that never moves is passed through around its constant value
 
 
@@ -59,39 +60,100 @@ class Normalizer:
     Attributes:
         offset: [p] in physical units.
         scale: [p] in physical units, positive.
-        is_bounded: whether `normalize` clips to [-1, 1].
+        is_bounded: whether `normalize` clips to [-1, 1]; of all dimensions, or bool [p].
     """
 
     offset: np.ndarray
     scale: np.ndarray
-    is_bounded: bool
+    is_bounded: bool | np.ndarray
 
     @classmethod
-    def from_statistics(cls, scheme: Scheme, statistics: FeatureStatistics) -> "Normalizer":
+    def from_statistics(cls, scheme: Scheme | Sequence[Scheme], statistics: FeatureStatistics) -> "Normalizer":
         """Build the map of `scheme` from `statistics`.
 
+        Args:
+            scheme: "min_max" and "quantile" (1 % to 99 %) map a range to [-1, 1] and clip; "mean_std" gives zero mean
+                and unit variance; "none" changes nothing. One for all dimensions, or one for each.
+            statistics: of the feature, p dimensions.
+
         Raises:
-            ConfigError: if the scheme is unknown.
+            ConfigError: if a scheme is unknown, or there are not as many as dimensions.
         """
         size = len(statistics.min)
-        if scheme == "none":
-            return cls(offset=np.zeros(size), scale=np.ones(size), is_bounded=False)
-        if scheme == "mean_std":
-            return cls(offset=np.array(statistics.mean), scale=_safe(np.array(statistics.std)), is_bounded=False)
-        bounds = {"min_max": (statistics.min, statistics.max), "quantile": (statistics.q01, statistics.q99)}
-        if scheme not in bounds:
-            raise ConfigError(f"unknown normalisation {scheme!r}; choices: min_max, quantile, mean_std, none")
-        low, high = (np.array(bound) for bound in bounds[scheme])
-        return cls(offset=(high + low) / 2, scale=_safe((high - low) / 2), is_bounded=True)
+        if isinstance(scheme, str):
+            offset, scale = _offset_and_scale(scheme, statistics)
+            return cls(offset=offset, scale=scale, is_bounded=scheme in _BOUNDED)
+        if len(scheme) != size:
+            raise ConfigError(f"expected a normalisation for each of {size} dimensions, got {len(scheme)}")
+        maps = [_offset_and_scale(name, statistics) for name in scheme]
+        return cls(
+            offset=np.array([offset[i] for i, (offset, _) in enumerate(maps)]),
+            scale=np.array([scale[i] for i, (_, scale) in enumerate(maps)]),
+            is_bounded=np.array([name in _BOUNDED for name in scheme]),
+        )
 
-    def normalize(self, x: Float[np.ndarray, "*lead p"]) -> Float[np.ndarray, "*lead p"]:
-        """Physical units -> learned space; float32 [..., p]."""
-        y = (x - self.offset) / self.scale
-        return (np.clip(y, -1, 1) if self.is_bounded else y).astype(np.float32)
+    def normalize(self, x: ArrayT) -> ArrayT:
+        """Physical units -> learned space; float32 [..., p], a tensor for a tensor."""
+        xp, x, offset, scale = self._precise(x)
+        limit = _like(x, np.where(self.is_bounded, 1.0, np.inf))
+        return _as_float32(xp.clip((x - offset) / scale, -limit, limit))
 
-    def unnormalize(self, y: Float[np.ndarray, "*lead p"]) -> Float[np.ndarray, "*lead p"]:
+    def unnormalize(self, y: ArrayT) -> ArrayT:
         """Learned space -> physical units; float32 [..., p]. Inverse of `normalize` where that did not clip."""
-        return (y * self.scale + self.offset).astype(np.float32)
+        _, y, offset, scale = self._precise(y)
+        return _as_float32(y * scale + offset)
+
+    def _precise(self, x: Any) -> tuple[Any, Any, Any, Any]:
+        """NumPy or torch, `x`, offset and scale, in float64 where the device has it."""
+        xp, x = _floating(x)
+        if xp is not np and x.device.type != "mps":
+            x = x.double()
+        return xp, x, _like(x, self.offset), _like(x, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionCodec:
+    """Actions in physical units <-> learned targets: regression dimensions normalised, grippers as 1 = open.
+
+    Attributes:
+        space: what the numbers mean.
+        normalizer: map of all dimensions; not applied to gripper dimensions.
+        mu: spreads small normalised actions by this mu-law, see `mu_law_companding`, where most actions are small and a
+            few are not; None does not. The scheme of the regression dimensions must be bounded.
+    """
+
+    space: ActionSpace
+    normalizer: Normalizer
+    mu: float | None = None
+
+    def __post_init__(self) -> None:
+        bounded = np.broadcast_to(self.normalizer.is_bounded, self.space.size)
+        if self.mu is not None:
+            _checked_mu(self.mu)
+            if not np.delete(bounded, self.space.gripper_dims).all():
+                raise ConfigError("the mu-law needs actions in [-1, 1]: normalise them by min_max or quantile")
+
+    def encode(self, actions: Float[np.ndarray, "*lead a"]) -> Float[np.ndarray, "*lead a"]:
+        """Physical actions [..., a] -> learned targets [..., a], float32."""
+        grippers = list(self.space.gripper_dims)
+        targets = self.normalizer.normalize(actions)
+        if self.mu is not None:
+            targets = mu_law_companding(targets, self.mu)
+        middle = (self.space.low + self.space.high)[grippers] / 2
+        is_positive = actions[..., grippers] > middle
+        targets[..., grippers] = is_positive if self.space.gripper_opens == "positive" else ~is_positive
+        return targets
+
+    def decode(self, predictions: Float[np.ndarray, "*lead a"]) -> Float[np.ndarray, "*lead a"]:
+        """Predictions [..., a] (gripper = probability of open) -> physical actions [..., a] within the bounds."""
+        grippers = list(self.space.gripper_dims)
+        learned = predictions
+        if self.mu is not None:  # beyond [-1, 1] the inverse grows exponentially
+            learned = inverse_mu_law_companding(np.clip(predictions, -1, 1), self.mu)
+        actions = self.normalizer.unnormalize(learned)
+        is_positive = (predictions[..., grippers] > 0.5) == (self.space.gripper_opens == "positive")
+        actions[..., grippers] = np.where(is_positive, self.space.high[grippers], self.space.low[grippers])
+        return np.clip(actions, self.space.low, self.space.high)
 
 
 def normalize_action(
@@ -290,35 +352,23 @@ def _protect(xp: Any, result: Any, x: Any, protected_dims: Sequence[int], mainta
     return xp.where(protected if xp is np else xp.as_tensor(protected, device=x.device), x, result)
 
 
+def _offset_and_scale(scheme: str, statistics: FeatureStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """Of all dimensions, float64 [p]."""
+    size = len(statistics.min)
+    if scheme == "none":
+        return np.zeros(size), np.ones(size)
+    if scheme == "mean_std":
+        return np.array(statistics.mean), _safe(np.array(statistics.std))
+    bounds = {"min_max": (statistics.min, statistics.max), "quantile": (statistics.q01, statistics.q99)}
+    if scheme not in bounds:
+        raise ConfigError(unknown_name("normalisation", scheme, get_args(Scheme)))
+    low, high = (np.array(bound) for bound in bounds[scheme])
+    return (high + low) / 2, _safe((high - low) / 2)
+
+
 def _safe(scale: np.ndarray) -> np.ndarray:
     return np.where(scale < _SMALLEST_SPAN, 1.0, scale)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActionCodec:
-    """Actions in physical units <-> learned targets: regression dimensions normalised, grippers as 1 = open.
-
-    Attributes:
-        space: what the numbers mean.
-        normalizer: map of all dimensions; not applied to gripper dimensions.
-    """
-
-    space: ActionSpace
-    normalizer: Normalizer
-
-    def encode(self, actions: Float[np.ndarray, "*lead a"]) -> Float[np.ndarray, "*lead a"]:
-        """Physical actions [..., a] -> learned targets [..., a], float32."""
-        targets = self.normalizer.normalize(actions)
-        grippers = list(self.space.gripper_dims)
-        middle = (self.space.low + self.space.high)[grippers] / 2
-        is_positive = actions[..., grippers] > middle
-        targets[..., grippers] = is_positive if self.space.gripper_opens == "positive" else ~is_positive
-        return targets
-
-    def decode(self, predictions: Float[np.ndarray, "*lead a"]) -> Float[np.ndarray, "*lead a"]:
-        """Predictions [..., a] (gripper = probability of open) -> physical actions [..., a] within the bounds."""
-        actions = self.normalizer.unnormalize(predictions)
-        grippers = list(self.space.gripper_dims)
-        is_positive = (predictions[..., grippers] > 0.5) == (self.space.gripper_opens == "positive")
-        actions[..., grippers] = np.where(is_positive, self.space.high[grippers], self.space.low[grippers])
-        return np.clip(actions, self.space.low, self.space.high)
+def _as_float32(x: Any) -> Any:
+    return x.astype(np.float32) if isinstance(x, np.ndarray) else x.float()

@@ -1,6 +1,7 @@
-"""Statistics of the numbers and pictures of a dataset, gathered episode by episode.
+"""Statistics of the numbers and pictures of a dataset, gathered piece by piece in one pass.
 
-Numbers are kept (4 bytes each) until the end, so that quantiles are exact; pictures only as histograms.
+Count, extremes, mean and standard deviation of numbers are exact, whatever the order of the pieces; quantiles as
+`quantile_sketch` says. Pictures are kept as histograms.
 """
 
 from typing import Any
@@ -9,7 +10,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from robovlms.actions.normalize import FeatureStatistics
+from robovlms.data.quantile_sketch import QuantileSketch
+from robovlms.errors import DataError
 
+_ROWS_AT_ONCE = 2**15  # of an array that is added, so that its float64 copy stays in the processor's cache
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 
 
@@ -26,6 +30,95 @@ def feature_statistics(summary: dict[str, Any]) -> FeatureStatistics:
     """Return what normalisation needs of the result of `summarize`."""
     names = ("min", "max", "mean", "std", "q01", "q99")
     return FeatureStatistics.from_dict({**{name: summary[name] for name in names}, "count": summary["count"][0]})
+
+
+class FeatureAccumulator:
+    """Statistics of one feature, in one pass and bounded memory; two accumulators of parts merge into that of all.
+
+    Attributes:
+        count: rows seen.
+        mean: float64 [p].
+        min, max: [p].
+
+    >>> accumulator = FeatureAccumulator().add(np.float32([[0, 5], [2, 5]])).add(np.float32([[7, 5]]))
+    >>> summary = accumulator.summary()
+    >>> summary["count"], summary["mean"], summary["max"]
+    ([3], [3.0, 5.0], [7.0, 5.0])
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.min = self.max = self._squares = np.zeros(0)  # squares: sum of (x - mean)²
+        self._sketch = QuantileSketch()
+
+    def add(self, values: Float[np.ndarray, "k p"]) -> "FeatureAccumulator":
+        """Take rows; return self.
+
+        Raises:
+            DataError: if a number is NaN or infinite, or the rows are not as wide as the ones before. Nothing of the
+                rows is taken then.
+        """
+        self._check(values)
+        for begin in range(0, len(values), _ROWS_AT_ONCE):
+            piece = values[begin : begin + _ROWS_AT_ONCE]
+            exact = piece.astype(np.float64)
+            mean = exact.mean(0)
+            squares = np.square(exact - mean).sum(0)
+            self._take(len(piece), mean, squares, piece.min(0), piece.max(0))
+            self._sketch.add(piece)
+        return self
+
+    def merge(self, other: "FeatureAccumulator") -> "FeatureAccumulator":
+        """Take what `other` has seen; return self. The other is left as it is.
+
+        Raises:
+            DataError: if the two have not the same number of dimensions.
+        """
+        if other.count:
+            self._check_width(len(other.mean))
+            self._take(other.count, other.mean, other._squares, other.min, other.max)
+            self._sketch.merge(other._sketch)
+        return self
+
+    def summary(self) -> dict[str, list]:
+        """As the free `summarize`.
+
+        Raises:
+            DataError: if no row was added.
+        """
+        if not self.count:
+            raise DataError("statistics of no rows")
+        quantiles = self._sketch.quantiles(list(QUANTILES.values())).tolist()
+        std = np.sqrt(self._squares / self.count)
+        columns = {"min": self.min, "max": self.max, "mean": self.mean, "std": std}
+        lists = {name: column.astype(np.float64).tolist() for name, column in columns.items()}
+        return {**lists, "count": [self.count], **dict(zip(QUANTILES, quantiles, strict=True))}
+
+    def _check(self, values: np.ndarray) -> None:
+        if len(values):
+            self._check_width(values.shape[1])
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            row, column = bad[0]
+            first, last = self.count + row, self.count + bad[-1][0]
+            raise DataError(
+                f"row {first}: dimension {column} is {values[row, column]}; in rows {first} to {last}, "
+                f"{len(np.unique(bad[:, 0]))} hold NaN or infinity"
+            )
+
+    def _check_width(self, width: int) -> None:
+        if self.count and width != len(self.mean):
+            raise DataError(f"row {self.count}: expected {len(self.mean)} numbers, got {width}")
+
+    def _take(self, count: int, mean: np.ndarray, squares: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm", 1979, equations 2.1."""
+        if not self.count:
+            self.count, self.mean, self._squares, self.min, self.max = count, mean, squares, low, high
+            return
+        total, delta = self.count + count, mean - self.mean
+        self._squares = self._squares + squares + delta**2 * (self.count * count / total)
+        self.mean = self.mean + delta * (count / total)
+        self.min, self.max, self.count = np.minimum(self.min, low), np.maximum(self.max, high), total
 
 
 class PixelHistogram:
