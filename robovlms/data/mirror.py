@@ -91,14 +91,6 @@ class Mirror:
         proprio = None if data.proprio is None else data.proprio * self.proprio_signs
         return Steps(images=images, proprio=proprio, actions=data.actions * self.action_signs), mirrored
 
-    def action_statistics(self, statistics: FeatureStatistics, share: float) -> FeatureStatistics:
-        """Statistics of the actions when a `share` of the windows is mirrored, see `mirror_statistics`."""
-        return mirror_statistics(statistics, self.action_signs, share)
-
-    def proprio_statistics(self, statistics: FeatureStatistics, share: float) -> FeatureStatistics:
-        """The same of the proprioception."""
-        return mirror_statistics(statistics, self.proprio_signs, share)
-
 
 def mirror_signs(space: ActionSpace) -> Float32[np.ndarray, "a"]:
     """Return what each action number is multiplied with, +1 or -1.
