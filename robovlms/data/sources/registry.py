@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from robovlms.data.sources.base import EpisodeSource
+from robovlms.data.sources.calvin import CalvinSource
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.errors import ConfigError, DataError, unknown_name
 
 SOURCES: dict[str, type[EpisodeSource]] = {
+    "calvin": CalvinSource,
     "lerobot": LeRobotSource,
 }
 

@@ -56,11 +56,11 @@ def write_annotations(path: Path, annotations: Any) -> Path:
 
 
 def calvin_frame(frame: int, static_size: int, wrist_size: int) -> dict[str, np.ndarray]:
-    """Arrays of one frame: noise whose pixel [0, 0] is (frame // 256, frame % 256, camera); numbers as float64."""
+    """Arrays of one frame; pixel [0, 0] is (frame // 256 % 256, frame % 256, camera), the others are noise."""
     rng = np.random.default_rng(frame)
     static = rng.integers(0, 256, (static_size, static_size, 3), np.uint8)
     wrist = rng.integers(0, 256, (wrist_size, wrist_size, 3), np.uint8)
-    static[0, 0], wrist[0, 0] = [divmod(frame, 256) + (camera,) for camera in (0, 1)]
+    static[0, 0], wrist[0, 0] = [(frame // 256 % 256, frame % 256, camera) for camera in (0, 1)]
     gripper = 1.0 if frame % 20 < 10 else -1.0
     robot_obs = calvin_robot_obs(frame)
     target = np.concatenate([calvin_robot_obs(frame + 1)[:6], [gripper]])
