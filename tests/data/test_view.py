@@ -348,7 +348,7 @@ def test_a_recording_for_rerun_holds_every_number(tmp_path):
     assert rows["/episode_000001/camera/static"] == rows["/episode_000001/camera/wrist"] == MOST_FRAMES
     assert rows["/episode_000001/instruction"] == 1
     assert sorted(rows.values()) == [1, MOST_FRAMES, MOST_FRAMES, 300, 300, 300, 300]
-    table = chunks["/episode_000001/action/x"].to_record_batch().to_pydict()
-    assert table["step"] == list(range(300))
-    (numbers,) = (column for name, column in table.items() if "calars" in name)
-    assert np.allclose([one for (one,) in numbers], np.arange(300) / 10)
+    table = chunks["/episode_000001/action/x"].to_record_batch()
+    assert table["step"].to_pylist() == list(range(300))
+    (numbers,) = (name for name in table.schema.names if "scalars" in name)
+    assert np.allclose([one for (one,) in table[numbers].to_pylist()], np.arange(300) / 10)
