@@ -19,7 +19,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ _SIGNED_NUMBER = re.compile(r"(?<![\w.,)])[-+−±]\s?\d")  # the sign of an ang
 _NOTHING = "(?!)"
 
 
+@lru_cache(maxsize=4096)  # a dataset says few things, many times
 def mirror_instruction(text: str) -> str | None:
     """Return the instruction for the mirrored scene; None if it is not certain what that is.
 
