@@ -14,6 +14,7 @@ what it is told about memory.
 
 import io
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class _DataUnpickler(pickle.Unpickler):
 class _DType:
     """Stands in for numpy.dtype; its state holds the byte order, "<", ">" or "|"."""
 
-    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
+    def __init__(self, code: str) -> None:
         self.dtype = np.dtype(str(code))
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -132,6 +133,11 @@ class _Array:
             self.values = np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
+def _make_dtype(code: str, align: bool, copy: bool) -> _DType:
+    """Stands in for a call of numpy.dtype."""
+    return _DType(code)
+
+
 def _reconstruct(*_: Any) -> _Array:
     """Stands in for what NumPy calls before the state comes."""
     return _Array()
@@ -147,13 +153,14 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1" if encoding == "latin1" else "ascii")
 
 
-class _NDArray:
-    """The name numpy.ndarray, which pickles hand to `_reconstruct`; cannot be made or filled."""
+def _ndarray() -> None:
+    """Stands in for the name numpy.ndarray, which pickles hand to `_reconstruct`."""
 
 
-_STAND_INS = {
-    ("numpy", "ndarray"): _NDArray,
-    ("numpy", "dtype"): _DType,
+# Functions, no classes: a pickle may set attributes of what it gets, and a class would keep them.
+_STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _ndarray,
+    ("numpy", "dtype"): _make_dtype,
     ("_codecs", "encode"): _encode,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.multiarray", "scalar"): _scalar,

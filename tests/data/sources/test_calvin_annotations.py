@@ -114,6 +114,21 @@ def test_an_array_type_that_lies_about_its_memory_is_not_believed(tmp_path: Path
         read_annotations(file)
 
 
+def test_a_file_cannot_change_how_the_next_one_is_read(tmp_path: Path) -> None:
+    """A pickle may set attributes of what it names; here it sets them to another function that it may name."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": ()})
+    other = b"cnumpy._core.multiarray\nscalar\n"
+    attributes = b"".join(b"V" + name + b"\n" + other + b"s" for name in (b"__init__", b"__setstate__", b"__call__"))
+    names = (b"numpy\ndtype", b"numpy\nndarray", b"numpy._core.multiarray\n_reconstruct")
+    file = tmp_path / "auto_lang_ann.npy"
+    for name in names:
+        file.write_bytes(stream.getvalue() + b"\x80\x03c" + name + b"\n(N}" + attributes + b"tb.")
+        with pytest.raises(DataError, match="expected an array of one object"):
+            read_annotations(file)
+    assert read_annotations(write_annotations(tmp_path, content())).spans == ((3, 9), (7, 12))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
