@@ -48,10 +48,9 @@ def mirror_instruction(text: str) -> str | None:
     text = unicodedata.normalize("NFC", text)  # Hangul may come in pieces
     if _is_refused(text):
         return None
-    mirrored = text
     for language in _languages():
-        mirrored = language.swap(mirrored)
-    return None if _is_refused(mirrored) else mirrored
+        text = language.swap(text)
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
