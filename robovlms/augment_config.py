@@ -19,6 +19,7 @@ class AugmentConfig:
         hue: largest turn of the colour circle, in turns, in [0, 0.5].
         mirror: share of windows that are mirrored left to right, with their actions and the words of the instruction;
             only for robots for which that has a meaning, such as mobile bases.
+        cameras: whose pictures are shifted, cropped and recoloured; None = all.
     """
 
     shift_px: int = 4
@@ -28,6 +29,7 @@ class AugmentConfig:
     saturation: float = 0.0
     hue: float = 0.0
     mirror: float = 0.0
+    cameras: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         require(self.shift_px >= 0, f"data.augment.shift_px must not be negative, got {self.shift_px}")

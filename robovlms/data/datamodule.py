@@ -31,7 +31,7 @@ from robovlms.data.mixture import Mixture, Part, parts_of
 from robovlms.data.order import Shares, WindowOrder
 from robovlms.data.quarantine import BadWindow, Quarantine
 from robovlms.data.streaming import StreamingDataset
-from robovlms.errors import ConfigError, DataError, RoboVLMsError
+from robovlms.errors import ConfigError, DataError, RoboVLMsError, unknown_name
 
 _STREAM_GRACE = 10_000  # windows of a stream that are counted on before its length is known
 
@@ -80,7 +80,7 @@ class GRDataModule:
         parts = parts_of(train_dataset)
         if any(isinstance(part, BaseTaskDataset) and len(part) == 0 for part in parts):
             raise DataError("the training set has no window; collect episodes, or hold out fewer")
-        self._augmentation = None if augment is None else Augmentation(augment, seed)
+        self._augmentation = None if augment is None else _augmentation(augment, parts[0].builder.cameras, seed)
         shares = train_dataset.shares if isinstance(train_dataset, Mixture) else (1.0,)
         self._shares = Shares(shares, seed=seed)
         self._orders = [_order(part, seed, number, balance) for number, part in enumerate(parts)]
@@ -171,6 +171,14 @@ class GRDataModule:
         if self.num_workers == 0:
             return map(loader.load, plans)
         return map(_raise_if_error, _parallel(loader, plans, self.num_workers))
+
+
+def _augmentation(config: AugmentConfig, cameras: tuple[str, ...], seed: int) -> Augmentation:
+    for name in config.cameras or ():
+        if name not in cameras:
+            raise ConfigError("data.augment.cameras: " + unknown_name("camera", name, cameras))
+    views = None if config.cameras is None else [cameras.index(name) for name in config.cameras]
+    return Augmentation(config, seed, views)
 
 
 def _order(part: Part, seed: int, number: int, balance: Literal["frame", "episode"]) -> WindowOrder | None:

@@ -6,7 +6,7 @@ from robovlms.actions.contract import PolicyContract
 from robovlms.actions.normalize import FeatureStatistics
 from robovlms.actions.space import ActionSpace
 from robovlms.config import RunConfig
-from robovlms.data.mirror import Mirror, mirror_statistics
+from robovlms.data.mirror import mirror_proprio_signs, mirror_signs, mirror_statistics
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.text import PromptEncoder
 from robovlms.errors import ConfigError, StatisticsMissingError, unknown_name
@@ -64,9 +64,12 @@ def training_statistics(config: RunConfig, source: EpisodeSource) -> dict[str, F
     share = config.data.augment.mirror
     if not share:
         return source.statistics
-    mirror = Mirror.of(source.action_space, source.proprio_names, [camera.name for camera in source.cameras])
-    signs = {"action": mirror.action_signs, "proprio": mirror.proprio_signs}
-    return {name: mirror_statistics(one, signs[name], share) for name, one in source.statistics.items()}
+    known = source.statistics
+    mirrored = {"action": mirror_statistics(known["action"], mirror_signs(source.action_space), share)}
+    if config.model.use_proprio and "proprio" in known:
+        signs = mirror_proprio_signs(source.proprio_names)
+        mirrored["proprio"] = mirror_statistics(known["proprio"], signs, share)
+    return mirrored
 
 
 def within(statistics: FeatureStatistics, bounds: tuple[float, float] | None) -> FeatureStatistics:

@@ -66,6 +66,19 @@ def test_images_are_changed_by_position(windows: Callable[..., BaseTaskDataset])
     assert torch.equal(changed.actions, plain.actions)
 
 
+def test_only_some_cameras_are_changed(tmp_path: Path, make: Any, build: Callable[..., BaseTaskDataset]) -> None:
+    episode = make.episode(0, 6, cameras=("static", "wrist"))
+    path = make.write(tmp_path / "two", [episode], cameras=(make.STATIC, make.WRIST))
+    dataset = build(LeRobotSource(path), cameras=("static", "wrist"))
+    plain = next(module(dataset).train_batches()).images
+    augment = AugmentConfig(shift_px=3, cameras=("wrist",))
+    changed = next(module(dataset, augment=augment).train_batches()).images
+    assert torch.equal(changed[:, :, 0], plain[:, :, 0])
+    assert not torch.equal(changed[:, :, 1], plain[:, :, 1])
+    with pytest.raises(ConfigError, match="data.augment.cameras: unknown camera 'wirst'; did you mean 'wrist'"):
+        module(dataset, augment=AugmentConfig(cameras=("wirst",)))
+
+
 def test_balance_by_episode(windows: Callable[..., BaseTaskDataset]) -> None:
     batches = module(windows(), batch_size=4, balance="episode").train_batches()
     assert [sorted(episode for episode, _ in batch) for batch in places(batches, 5)] == [[0, 1, 2, 3]] * 5
