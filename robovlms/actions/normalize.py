@@ -68,12 +68,12 @@ class Normalizer:
     is_bounded: bool | np.ndarray
 
     @classmethod
-    def from_statistics(cls, scheme: Scheme | Sequence[Scheme], statistics: FeatureStatistics) -> "Normalizer":
+    def from_statistics(cls, scheme: str | Sequence[str], statistics: FeatureStatistics) -> "Normalizer":
         """Build the map of `scheme` from `statistics`.
 
         Args:
             scheme: "min_max" and "quantile" (1 % to 99 %) map a range to [-1, 1] and clip; "mean_std" gives zero mean
-                and unit variance; "none" changes nothing. One for all dimensions, or one for each.
+                and unit variance; "none" changes nothing. One `Scheme` for all dimensions, or one for each.
             statistics: of the feature, p dimensions.
 
         Raises:
