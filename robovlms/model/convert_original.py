@@ -28,6 +28,7 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch import Tensor
 
+from robovlms.actions.calvin import calvin_action_space
 from robovlms.actions.contract import CameraSpec, PolicyContract
 from robovlms.actions.normalize import FeatureStatistics
 from robovlms.actions.space import ActionDimension, ActionSpace
@@ -51,6 +52,7 @@ from robovlms.types import Observation
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _CAMERAS = {"static": 200, "wrist": 84}  # CALVIN's cameras: side in pixels
 _CONTROL_HZ = 30.0  # CALVIN
+_CALVIN_DIM = 7
 _WEIGHT_FILES = re.compile(r".*\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx)(\.index\.json)?$")
 # VLMs that lie in the checkpoint in parts, or under names that are not their publisher's.
 _LAYOUTS: dict[str, Callable[[dict[str, Tensor], str], dict[str, Tensor]]] = {"flamingo": from_original_layout}
@@ -284,6 +286,8 @@ def _input_scale(policy: BaseRoboVLM) -> float:
 
 
 def _action_space(original: OriginalConfig) -> ActionSpace:
+    if original.is_calvin and original.action_dim == _CALVIN_DIM:
+        return calvin_action_space(tcp_frame=original.is_tcp_relative)
     names = ("x", "y", "z", "roll", "pitch", "yaw")
     size = original.action_dim - 1
     names = names if size == len(names) else tuple(f"arm_{i}" for i in range(size))

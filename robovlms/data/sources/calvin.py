@@ -24,16 +24,15 @@ datasets/disk_dataset.py) and https://github.com/mees/calvin_env (robot/robot.py
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from robovlms.actions.calvin import calvin_action_space
 from robovlms.actions.contract import CameraSpec
 from robovlms.actions.pose import world_to_tcp_frame
-from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.data.sources.base import EpisodeSource, Steps
 from robovlms.data.sources.calvin_annotations import read_annotations
 from robovlms.data.sources.calvin_frames import CalvinFrames
@@ -52,12 +51,6 @@ PROPRIO_NAMES = (
     "gripper_action",  # -1 close, +1 open
 )
 
-_POSE = ("x", "y", "z", "roll", "pitch", "yaw")
-_GRIPPER = ActionDimension(name="gripper", unit="1", low=-1.0, high=1.0, kind="gripper")
-_CONTROL_HZ = 30.0
-# Where the arm stands in all four scenes, m, and how far its tcp gets from there: a Panda's 0.855 m and the hand.
-_ROBOT_BASE = (-0.34, -0.46, 0.24)
-_REACH = 1.0
 _NUM_SIZES = 100  # frames whose file size is part of the fingerprint
 
 
@@ -94,7 +87,7 @@ class CalvinSource(EpisodeSource):
         cache_mb: int | float = 64,
     ) -> None:
         self.path = _split_folder(Path(path), split)
-        self.action_space = _action_space(action, tcp_frame)
+        self.action_space = calvin_action_space(action, tcp_frame)
         self._action, self._tcp_frame, self._excluded = action, tcp_frame, tuple(exclude_tasks)
         annotations = read_annotations(self.path / ANNOTATIONS)
         _check_spans(self.path, annotations.spans)
@@ -222,38 +215,6 @@ def _split_folder(path: Path, split: str | None) -> Path:
     if (split or SPLITS[0]) not in found:
         raise DataError(f"{path}: " + unknown_name("split", split or SPLITS[0], found))
     return path / (split or SPLITS[0])
-
-
-def _action_space(action: str, tcp_frame: bool) -> ActionSpace:
-    if action not in ("rel_actions", "actions"):
-        raise ConfigError(unknown_name("action", action, ["rel_actions", "actions"]))
-    if action == "actions" and tcp_frame:
-        raise ConfigError("action is 'actions', a pose in the world, and tcp_frame is true; it needs 'rel_actions'")
-    arm = [
-        ActionDimension(name=name, unit=unit, low=low, high=high)
-        for name, (unit, low, high) in zip(_POSE, _limits(action, tcp_frame), strict=True)
-    ]
-    return ActionSpace(
-        dimensions=(*arm, _GRIPPER),
-        frame="tcp" if tcp_frame else "world",
-        is_delta=action == "rel_actions",
-        rotation="euler_xyz",
-        gripper_opens="positive",
-        control_hz=_CONTROL_HZ,
-    )
-
-
-def _limits(action: str, tcp_frame: bool) -> list[tuple[str, float, float]]:
-    """Unit, smallest and largest value of each number of the pose."""
-    if action == "actions":
-        position = [("m", base - _REACH, base + _REACH) for base in _ROBOT_BASE]
-        return [*position, *[("rad", -math.pi, math.pi)] * 3]
-    if not tcp_frame:
-        return [("0.02 m", -1.0, 1.0)] * 3 + [("0.05 rad", -1.0, 1.0)] * 3
-    # Seen from the tcp, a corner of the box ±1 may lie on an axis. Where the tcp's Euler angles (a, b, c) change at
-    # rates of ±1, it turns about its own x, and likewise y, with at most |cos b cos c| + |sin c|; z: |sin b| + 1.
-    turns = [("0.05 rad", -limit, limit) for limit in (math.sqrt(2), math.sqrt(2), 2.0)]
-    return [("0.02 m", -math.sqrt(3), math.sqrt(3))] * 3 + turns
 
 
 def _check_spans(path: Path, spans: Sequence[tuple[int, int]]) -> None:
