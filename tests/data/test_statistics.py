@@ -118,7 +118,7 @@ def adversarial(count: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_rank_error_above_the_exact_range(is_merged: bool) -> None:
-    """The real bound at a smaller scale: 300 000 rows, 2 048 of a level, 8 levels -> at most 8 / 2 048 = 0.4 %."""
+    """At a smaller scale: 300 000 rows, 8 levels of 2 048. Proven: 8 / 2 048 = 0.4 %; taking turns, a quarter of it."""
     columns = adversarial(300_000)
     values = np.stack(list(columns.values()), axis=1).astype(np.float32)
     sketch = QuantileSketch(num_exact=4096, capacity=2048)
@@ -137,7 +137,7 @@ def test_rank_error_above_the_exact_range(is_merged: bool) -> None:
         name: max(rank_error(values[:, i], share, found[row, i]) for row, share in enumerate(shares))
         for i, name in enumerate(columns)
     }
-    assert max(errors.values()) <= 8 / 2048, errors
+    assert max(errors.values()) <= 2 / 2048, errors
     assert np.isin(found[:, list(columns).index("two points")], [0, 1]).all()
 
 
