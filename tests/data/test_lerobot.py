@@ -156,11 +156,38 @@ def test_statistics(dataset: Path, make: SimpleNamespace) -> None:
         assert found.count == 24
 
 
-def test_statistics_are_computed_where_they_are_missing(writable: Callable[..., Path]) -> None:
+def test_statistics_are_computed_where_they_are_missing(
+    writable: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBOVLMS_CACHE", str(tmp_path / "cache"))
     path = writable(data_file_mb=0.008)
     expected = LeRobotSource(path).statistics
     (path / "meta/stats.json").write_text('{"action": {"min": [0], "max": [1]}}')
-    assert LeRobotSource(path).statistics == expected
+    found = LeRobotSource(path).statistics
+    assert found.keys() == expected.keys() == {"action", "proprio"}
+    for name, statistics in found.items():
+        for field, values in dataclasses.asdict(statistics).items():
+            np.testing.assert_allclose(values, getattr(expected[name], field), rtol=1e-9, err_msg=f"{name} {field}")
+
+
+def test_numbers_come_file_by_file_without_pictures(
+    writable: Callable[..., Path], make: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = writable(data_file_mb=0.008)
+    monkeypatch.setattr(LeRobotSource, "read", None)
+    pieces = list(LeRobotSource(path).numbers())
+    assert len(pieces) == len(list((path / "data").rglob("*.parquet"))) > 1
+    steps = [episode.steps for episode in make.episodes()]
+    for name, parts in (("action", [s.actions for s in steps]), ("proprio", [s.proprio for s in steps])):
+        np.testing.assert_array_equal(np.concatenate([piece[name] for piece in pieces]), np.concatenate(parts))
+        assert pieces[0][name].dtype == np.float32
+
+
+def test_numbers_that_are_not_finite_are_named(writable: Callable[..., Path]) -> None:
+    path = writable()
+    rewrite(path / DATA, set_value("action", 9, [0.0, np.nan, 0.0]))
+    with pytest.raises(DataError, match=r"file-000.parquet: episode 1, step 2: action 'y' is nan"):
+        list(LeRobotSource(path).numbers())
 
 
 @pytest.mark.parametrize(
@@ -235,12 +262,51 @@ def test_missing_data_file(writable: Callable[..., Path]) -> None:
         read_all(LeRobotSource(path), 0)
 
 
-def test_several_instructions(writable: Callable[..., Path]) -> None:
+def test_where_several_instructions_are_listed_the_steps_decide(writable: Callable[..., Path]) -> None:
     path = writable()
-    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", set_value("tasks", 1, ["push", "pull"]))
-    assert LeRobotSource(path).instruction(0) == "please reach"
-    with pytest.raises(DataError, match="episode 1 has 2 instructions"):
-        LeRobotSource(path).instruction(1)
+    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", set_value("tasks", 1, ["pull", "please push"]))
+    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", set_value("tasks", 2, []))
+    instructions = [LeRobotSource(path).instruction(i) for i in range(4)]
+    assert instructions == ["please reach", "please push", "please reach", "please push"]
+
+
+@pytest.mark.parametrize("listed", [["please push"], ["please push", "please reach"]])
+def test_an_instruction_that_changes_within_an_episode_is_refused(
+    writable: Callable[..., Path], listed: list[str]
+) -> None:
+    path = writable()
+    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", set_value("tasks", 1, listed))
+    rewrite(path / DATA, set_value("task_index", 9, 0))  # row 9 = episode 1, step 2
+    source, message = LeRobotSource(path), "episode 1 has several instructions, task_index 1 first and 0 from step 2 on"
+    read_all(source, 0)
+    with pytest.raises(DataError, match=message):
+        read_all(source, 1)
+    if len(listed) > 1:
+        with pytest.raises(DataError, match=message):
+            source.instruction(1)
+
+
+def test_task_index_without_instruction(writable: Callable[..., Path]) -> None:
+    path = writable()
+    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", set_value("tasks", 0, []))
+    for row in range(7):
+        rewrite(path / DATA, set_value("task_index", row, 5))
+    with pytest.raises(DataError, match=r"episode 0 has task_index 5, known are 0, 1"):
+        LeRobotSource(path).instruction(0)
+
+
+def test_what_a_window_needs_is_read_in_one_go(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    original = pq.ParquetFile.read_row_group
+
+    def counted(self: pq.ParquetFile, group: int, columns: list[str], **options: object) -> pa.Table:
+        calls.append(columns)
+        return original(self, group, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    read_all(LeRobotSource(dataset), 2)
+    numbers = ["episode_index", "task_index", "action", "observation.state"]
+    assert calls == [numbers, ["observation.images.static"]]
 
 
 def test_episode_is_the_type_the_writer_takes(dataset: Path) -> None:

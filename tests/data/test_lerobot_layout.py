@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from robovlms.data.sources.lerobot import LeRobotSource
+from robovlms.data.sources.registry import open_source
 from robovlms.errors import DataError
 
 
@@ -40,8 +42,55 @@ def test_folder_without_info_is_no_dataset(writable: Callable[..., Path]) -> Non
 def test_older_version_is_named(writable: Callable[..., Path]) -> None:
     path = writable()
     edit(path / "meta/info.json", lambda info: info.update(codebase_version="v2.1"))
-    with pytest.raises(DataError, match=r"codebase_version is v2.1, expected v3.0; convert"):
+    with pytest.raises(
+        DataError, match=r'codebase_version is v2.1, expected v3.x; set data.format to "auto" or "lerobot_v21"'
+    ):
         LeRobotSource(path)
+
+
+def test_a_version_before_2_is_to_be_converted(writable: Callable[..., Path]) -> None:
+    path = writable()
+    edit(path / "meta/info.json", lambda info: info.update(codebase_version="v1.6"))
+    with pytest.raises(DataError, match=r"codebase_version is v1.6, expected v3.x; convert the dataset with lerobot"):
+        open_source(path)
+
+
+def test_what_actions_mean_may_be_given_from_outside(writable: Callable[..., Path], tmp_path: Path) -> None:
+    path = writable()
+    own = json.loads((path / "meta/robovlms.json").read_text())
+    own.pop("cameras")
+    own["action_space"]["dimensions"][0]["name"] = "forward"
+    (path / "meta/robovlms.json").unlink()
+    (tmp_path / "space.json").write_text(json.dumps(own))
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(own["action_space"]))
+    given: list[Any] = [tmp_path / "space.json", str(tmp_path / "space.yaml"), own, own["action_space"]]
+    for action_space in given:
+        source = open_source(path, action_space=action_space)
+        assert source.action_space.names == ("forward", "y", "gripper")
+        assert source.proprio_names == ("joint_0", "joint_1")
+        assert len(source.read(0, np.arange(2), np.arange(2), ("static",)).actions) == 2
+    assert open_source(path, action_space=own).provenance == {"simulator": "test", "noise": 0.1}
+    other = json.loads(json.dumps(own).replace("forward", "x"))
+    assert open_source(path, action_space=own).fingerprint != open_source(path, action_space=other).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "space.yaml: not readable as YAML or JSON"),
+        ("- 1", r"space.yaml: expected a mapping with the meaning of the actions, got \[1\]"),
+        ("frame: tcp", "space.yaml: KeyError: 'dimensions'"),
+    ],
+)
+def test_a_bad_description_from_outside(writable: Callable[..., Path], content: str, message: str) -> None:
+    path = writable()
+    file = path / "space.yaml"
+    file.write_text(content)
+    with pytest.raises(DataError, match=message) as error:
+        open_source(path, action_space=file)
+    assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match=r"none.yaml: not readable"):
+        open_source(path, action_space=path / "none.yaml")
 
 
 @pytest.mark.parametrize("name", ["meta/info.json", "meta/robovlms.json", "meta/stats.json"])

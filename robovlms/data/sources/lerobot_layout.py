@@ -1,6 +1,6 @@
-"""The LeRobot v3.0 folder: what is where, shared by reader and writer.
+"""The LeRobot folder: what is where, shared by readers and writer.
 
-::
+Version 3.0, which we write::
 
     meta/info.json                              version, rates, features, file patterns; written last
     meta/stats.json                             statistics per feature
@@ -10,8 +10,16 @@
     data/chunk-000/file-000.parquet             one row per step: numbers, and frames if they are stored as PNG
     videos/KEY/chunk-000/file-000.mp4           frames of one camera, episodes one after the other
 
+Versions 2.0 and 2.1, which we read, have one file per episode and lists of JSON lines instead of tables::
+
+    meta/episodes.jsonl                         one line per episode: length, instructions
+    meta/tasks.jsonl                            instruction -> task_index
+    meta/episodes_stats.jsonl                   statistics per episode
+    data/chunk-000/episode_000000.parquet
+    videos/chunk-000/KEY/episode_000000.mp4
+
 What LeRobot calls a task is our instruction; our task name is an extra column of the episodes.
-Source: https://github.com/huggingface/lerobot, src/lerobot/datasets (format version v3.0).
+Source: https://github.com/huggingface/lerobot, src/lerobot/datasets (format versions v2.1 and v3.0).
 """
 
 import dataclasses
@@ -20,11 +28,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from robovlms.actions.contract import CameraSpec
 from robovlms.actions.space import ActionSpace
 from robovlms.errors import ConfigError, DataError
 
 VERSION = "v3.0"
+FORMATS = {"v3.": "lerobot", "v2.": "lerobot_v21"}  # version in info.json -> format of this project
 INFO, STATS, TASKS, ROBOVLMS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet", "meta/robovlms.json"
 EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -47,6 +58,7 @@ class Description:
         video_keys: those features that are stored as mp4.
         proprio_names: name of each proprioceptive number; empty if there is none.
         provenance: how the data was made.
+        ours: `meta/robovlms.json` as it is, or what was given in its place.
         info: `meta/info.json` as it is.
     """
 
@@ -56,27 +68,45 @@ class Description:
     video_keys: frozenset[str]
     proprio_names: tuple[str, ...]
     provenance: dict[str, Any]
+    ours: dict[str, Any]
     info: dict[str, Any]
 
 
-def describe(path: Path) -> Description:
+def format_of(path: Path) -> str | None:
+    """The format of this project that reads the dataset in `path`; None if there is no LeRobot dataset."""
+    if not (path / INFO).is_file():
+        return None
+    try:
+        version = str(json.loads((path / INFO).read_text()).get("codebase_version"))
+    except (OSError, ValueError, AttributeError):
+        version = VERSION  # opening it tells what is wrong
+    return FORMATS.get(version[:3], FORMATS[VERSION[:3]])
+
+
+def describe(path: Path, format: str = "lerobot", action_space: Any = None) -> Description:
     """Read the description of the dataset in `path`.
+
+    Args:
+        path: dataset folder.
+        format: of this project, a value of `FORMATS`.
+        action_space: content of `meta/robovlms.json` or of its entry "action_space", or a JSON or YAML file that holds
+            it; for folders that cannot be written to. None reads `meta/robovlms.json`.
 
     Raises:
         DataError: if there is no dataset, it is of another version, or does not say what its actions mean.
     """
-    info = _read_info(path)
+    info = _read_info(path, format)
     features = info["features"]
     if ACTION not in features:
         raise DataError(f"{path / INFO}: no feature {ACTION!r}; it has {sorted(features)}")
     keys = {camera_name(key): key for key, feature in sorted(features.items()) if _is_rgb(feature)}
-    ours = _read_ours(path, info)
+    ours, where = (_given(action_space)) if action_space is not None else (_read_ours(path, info), path / ROBOVLMS)
     proprio = ours.get("proprio_names", feature_names(features[STATE], "state") if STATE in features else [])
     try:
         space = ActionSpace.from_dict(ours["action_space"])
         cameras = tuple(CameraSpec(**camera) for camera in ours.get("cameras", _default_cameras(info, keys)))
     except (ConfigError, KeyError, TypeError) as error:
-        raise DataError(f"{path / ROBOVLMS}: {type(error).__name__}: {error}") from error
+        raise DataError(f"{where}: {type(error).__name__}: {error}") from error
     _check_against_features(path, features, keys, space, cameras, proprio)
     return Description(
         action_space=space,
@@ -85,6 +115,7 @@ def describe(path: Path) -> Description:
         video_keys=frozenset(key for key in keys.values() if features[key]["dtype"] == "video"),
         proprio_names=tuple(proprio),
         provenance=ours.get("provenance", {}),
+        ours=ours,
         info=info,
     )
 
@@ -121,7 +152,7 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not readable as JSON: {error}") from error
 
 
-def _read_info(path: Path) -> dict[str, Any]:
+def _read_info(path: Path, format: str) -> dict[str, Any]:
     if not (path / INFO).is_file():
         found = "has no meta/info.json" if path.is_dir() else "does not exist"
         near = _nearest_dataset(path)
@@ -129,11 +160,11 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise DataError(f"no dataset in {path}: the folder {found}{hint}")
     info = read_json(path / INFO)
     version = str(info.get("codebase_version"))
-    if not version.startswith("v3."):
-        raise DataError(
-            f"{path / INFO}: codebase_version is {version}, expected {VERSION}; "
-            "convert the dataset with convert_dataset_v21_to_v30 of lerobot"
-        )
+    found = FORMATS.get(version[:3])
+    if found != format:
+        expected = next(start for start, name in FORMATS.items() if name == format)
+        hint = f'set data.format to "auto" or "{found}"' if found else "convert the dataset with lerobot"
+        raise DataError(f"{path / INFO}: codebase_version is {version}, expected {expected}x; {hint}")
     return info
 
 
@@ -145,6 +176,20 @@ def _nearest_dataset(path: Path) -> Path | None:
     folders = {str(file.parents[1]): file.parents[1] for file in found}
     nearest = difflib.get_close_matches(str(path), folders, n=1, cutoff=0)
     return folders[nearest[0]] if nearest else None
+
+
+def _given(action_space: Any) -> tuple[dict[str, Any], str]:
+    """What stands in for `meta/robovlms.json`, and how messages call it."""
+    where = "action_space"
+    if isinstance(action_space, (str, Path)):
+        where = str(action_space)
+        try:
+            action_space = yaml.safe_load(Path(action_space).read_text())  # JSON is YAML
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise DataError(f"{where}: not readable as YAML or JSON: {' '.join(str(error).split())}") from error
+    if not isinstance(action_space, dict):
+        raise DataError(f"{where}: expected a mapping with the meaning of the actions, got {action_space!r}")
+    return (action_space if "action_space" in action_space else {"action_space": action_space}), where
 
 
 def _read_ours(path: Path, info: dict[str, Any]) -> dict[str, Any]:
@@ -160,9 +205,11 @@ def _read_ours(path: Path, info: dict[str, Any]) -> dict[str, Any]:
         "gripper_opens": "positive | negative | none",
         "control_hz": info.get("fps"),
     }
+    example = json.dumps({"action_space": space}, ensure_ascii=False)
     raise DataError(
         f"{path / ROBOVLMS} is missing: LeRobot does not record what the action numbers mean, and guessing moves a "
-        f"robot the wrong way. Write that file, filled in: {json.dumps({'action_space': space}, ensure_ascii=False)}"
+        "robot the wrong way. Write that file, or another one that data.options.action_space names, filled in: "
+        + example
     )
 
 
@@ -173,8 +220,10 @@ def _is_rgb(feature: dict[str, Any]) -> bool:
 
 
 def _height_and_width(feature: dict[str, Any]) -> tuple[int, int]:
-    names = feature.get("names") or ["height", "width", "channels"]
-    sizes = dict(zip(names, feature["shape"], strict=True))
+    shape = feature["shape"]
+    is_channels_first = shape[0] in (1, 3) and shape[-1] not in (1, 3)
+    unnamed = ["channels", "height", "width"] if is_channels_first else ["height", "width", "channels"]
+    sizes = dict(zip(feature.get("names") or unnamed, shape, strict=True))
     return sizes["height"], sizes["width"]
 
 

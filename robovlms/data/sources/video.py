@@ -1,6 +1,6 @@
 """Frames in mp4 files, written one after the other and read one by one.
 
-Every second frame is a key frame and none depends on a later one, so any frame costs at most two decodes.
+Every frame is a key frame, so any frame costs one decode; in files of others, those since the key frame before it.
 """
 
 import os
@@ -14,13 +14,13 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, UInt8
 
 from robovlms.errors import DataError
 
 CODEC, PIXEL_FORMAT = "h264", "yuv420p"
-_ENCODER = {"crf": "18", "preset": "fast", "g": "2", "bf": "0", "rc-lookahead": "0"}
-_DECODE_AHEAD_S = 0.5  # a frame this near ahead is reached by decoding on; a farther one by seeking
+_ENCODER = {"crf": "18", "preset": "fast", "tune": "fastdecode", "g": "1", "bf": "0", "rc-lookahead": "0"}
 _BACK_OFF_S = (0.0, 1.0, 10.0, float("inf"))  # how far before a frame to look for its key frame
 
 
@@ -86,7 +86,7 @@ class VideoReader:
     one, because a child cannot end the decoder threads of its parent, nor share its file positions.
     """
 
-    def __init__(self, max_open: int = 8) -> None:
+    def __init__(self, max_open: int = 32) -> None:
         self.max_open = max_open
         self._videos: OrderedDict[Path, _OpenVideo] = OrderedDict()
         _READERS.add(self)
@@ -100,16 +100,14 @@ class VideoReader:
         return len(self._videos)
 
     def read(self, path: Path, times_s: Float[np.ndarray, "k"]) -> UInt8[np.ndarray, "k h w 3"]:
-        """Return the frames shown at `times_s`, in that order.
+        """Return the frames shown at `times_s`, in that order; each is decoded once.
 
         Raises:
             DataError: if the file is damaged or shows no frame at one of the times.
         """
-        times, inverse = np.unique(times_s, return_inverse=True)
         try:
-            video = self._open(path)
-            return np.stack([video.frame_at(float(time)) for time in times])[inverse]
-        except (av.FFmpegError, OSError, IndexError) as error:
+            return self._open(path).read(times_s)
+        except (av.FFmpegError, OSError, IndexError, ValueError) as error:
             self._drop(path)
             raise DataError(f"not readable as video: {error}") from error
 
@@ -140,21 +138,35 @@ class _OpenVideo:
         self.stream = self.container.streams.video[0]
         self.stream.codec_context.thread_count = 1  # workers are the parallelism; threads would decode ahead in vain
         self.half_frame_s = float(0.5 / (self.stream.average_rate or 1))
+        self.reach_s = 4 * self.half_frame_s  # seeking costs as much as decoding this far; a key frame is so near
+        self.to_rgb = VideoReformatter()  # one for all frames: making one costs more than using it
         self.frames: Iterator[av.VideoFrame] = iter(())
         self.last: av.VideoFrame | None = None
 
-    def frame_at(self, time_s: float) -> np.ndarray:
-        """The frame nearest to `time_s`, uint8 [h, w, 3]."""
+    def read(self, times_s: np.ndarray) -> np.ndarray:
+        """The frames nearest to `times_s`, uint8 [k, h, w, 3]."""
+        out = np.empty((len(times_s), self.stream.height, self.stream.width, 3), np.uint8)
+        before = None
+        for i in np.argsort(times_s, kind="stable").tolist():
+            frame = self._frame_at(float(times_s[i]))
+            if before is not None and frame is before[0]:
+                out[i] = out[before[1]]
+            else:
+                self._copy_rgb(frame, out[i])
+            before = frame, i
+        return out
+
+    def _frame_at(self, time_s: float) -> av.VideoFrame:
         begin_s = time_s - self.half_frame_s
         ahead_s = begin_s - self.last.time if self.last is not None else -1.0
         frame = self.last if -2 * self.half_frame_s < ahead_s <= 0 else None
-        if frame is None and 0 < ahead_s <= _DECODE_AHEAD_S:
+        if frame is None and 0 < ahead_s <= self.reach_s:
             frame = self._decode_until(begin_s)
         if frame is None:
             frame = self._seek(time_s, begin_s)
         if frame is None or abs(frame.time - time_s) > self.half_frame_s + 1e-6:
             raise DataError(f"no frame at {time_s:.3f} s")
-        return frame.to_ndarray(format="rgb24")
+        return frame
 
     def _seek(self, time_s: float, begin_s: float) -> av.VideoFrame | None:
         """Find the frame from the key frame before it; step back further where the index is in decoding order."""
@@ -162,7 +174,12 @@ class _OpenVideo:
             start = max(0, round((time_s - back_off_s) / self.stream.time_base)) if time_s > back_off_s else 0
             self.container.seek(start, stream=self.stream)
             self.frames, self.last = self.container.decode(self.stream), None
-            frame = self._decode_until(begin_s)
+            first = next(self.frames, None)
+            if first is None:
+                continue
+            self.last = first
+            frame = first if first.time >= begin_s else self._decode_until(begin_s)
+            self.reach_s = max(self.reach_s, time_s - first.time)  # so far apart are key frames, at least
             is_too_late = frame is not None and frame.time > time_s + self.half_frame_s
             if not is_too_late or start == 0:
                 return frame
@@ -174,3 +191,9 @@ class _OpenVideo:
             if frame.time >= begin_s:
                 return frame
         return None
+
+    def _copy_rgb(self, frame: av.VideoFrame, out: np.ndarray) -> None:
+        """Write the pixels of a frame to `out`, uint8 [h, w, 3]; a row in memory may end with padding."""
+        plane = self.to_rgb.reformat(frame, format="rgb24").planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        out.reshape(len(out), -1)[:] = rows[: len(out), : 3 * out.shape[1]]
