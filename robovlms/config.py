@@ -50,6 +50,10 @@ __all__ = [
 ]
 
 
+_ActionScheme = Literal["min_max", "quantile"]
+_ProprioScheme = Literal["min_max", "quantile", "mean_std", "none"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """One dataset of a mixture.
@@ -101,10 +105,13 @@ class DataConfig:
         batch_size: windows per optimiser step.
         num_workers: loader processes; 0 loads in the training process.
         val_episodes: episodes per task held out for validation, the last ones.
-        action_scheme: normalisation of the regression dimensions of an action to [-1, 1], what the heads can reach.
+        action_scheme: normalisation of the regression dimensions of an action to [-1, 1], what the heads can reach; one
+            for all, or one per dimension.
         action_range: physical range (low, high) of every regression dimension that is mapped to [-1, 1]; None takes
             the dataset's statistics, each dimension its own.
-        proprio_scheme: normalisation of the proprioception.
+        action_mu: spreads small normalised actions by this mu-law (255 is usual), for data in which most actions are
+            small and a few are not; None does not.
+        proprio_scheme: normalisation of the proprioception, one for all, or one per number.
         augment: changes of the training images.
         pool_episodes: episodes that a stream mixes.
         bad_budget: share of windows that may be unreadable before training stops; each is counted and replaced.
@@ -129,9 +136,10 @@ class DataConfig:
     batch_size: int = 128
     num_workers: int = 0
     val_episodes: int = 1
-    action_scheme: Literal["min_max", "quantile"] = "min_max"
+    action_scheme: _ActionScheme | tuple[_ActionScheme, ...] = "min_max"
     action_range: tuple[float, float] | None = None
-    proprio_scheme: Literal["min_max", "quantile", "mean_std", "none"] = "mean_std"
+    action_mu: float | None = None
+    proprio_scheme: _ProprioScheme | tuple[_ProprioScheme, ...] = "mean_std"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     pool_episodes: int = 64
     bad_budget: float = 0.001
@@ -149,6 +157,7 @@ class DataConfig:
             require(getattr(self, name) >= 0, f"data.{name} must not be negative, got {getattr(self, name)}")
         require(self.image_size is None or self.image_size >= 1, f"data.image_size must be positive: {self.image_size}")
         require(self.target_hz is None or self.target_hz > 0, f"data.target_hz must be positive: {self.target_hz}")
+        require(self.action_mu is None or self.action_mu > 0, f"data.action_mu must be positive: {self.action_mu}")
         require(0 <= self.bad_budget <= 1, f"data.bad_budget must lie in [0, 1], got {self.bad_budget}")
         self._check_mixture()
 

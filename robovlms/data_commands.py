@@ -83,7 +83,7 @@ def _stats_flags(parser: ArgumentParser) -> None:
 
 
 def _stats(flags: Namespace) -> None:
-    from robovlms.data.inspection import show_statistics
+    from robovlms.data.statistics_table import show_statistics
 
     show_statistics(_open(flags), refresh=flags.refresh)
 

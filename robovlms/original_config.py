@@ -304,6 +304,8 @@ def _training(values: dict[str, Any], path: Path) -> dict[str, Any]:
     }
     if values.get("norm_action"):
         translated["data.action_range"] = [values.get("norm_min", -1.0), values.get("norm_max", 1.0)]
+    if values.get("use_mu_law"):
+        translated["data.action_mu"] = values.get("mu_val", 255)
     return translated
 
 

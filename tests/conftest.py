@@ -1,6 +1,7 @@
 """Settings of the whole test suite."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from robovlms.config import RunConfig
 
+_CACHE = tempfile.TemporaryDirectory(prefix="robovlms-cache-")  # removed at the end; the user's own stays untouched
+os.environ["ROBOVLMS_CACHE"] = _CACHE.name
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a download
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors on shared cores: several threads are ten times slower
 

@@ -121,6 +121,12 @@ def test_what_a_value_means(tmp_path: Path, changes: dict[str, Any], expected: d
     assert {key: getattr(model, key) for key in expected} == expected
 
 
+def test_mu_law(tmp_path: Path) -> None:
+    assert read_original(write(tmp_path / "a.json")).run.data.action_mu is None
+    assert read_original(write(tmp_path / "b.json", use_mu_law=True)).run.data.action_mu == 255
+    assert read_original(write(tmp_path / "c.json", use_mu_law=True, mu_val=100)).run.data.action_mu == 100
+
+
 def test_resampler_and_lora_are_those_that_the_original_builds(tmp_path: Path) -> None:
     original = read_original(
         write(

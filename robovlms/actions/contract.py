@@ -47,6 +47,7 @@ class PolicyContract:
         tokenizer_fingerprint: SHA-256 of the tokenizer.
         window_size: t, observations the policy looks at, the current one included.
         fwd_pred_next_n: n, actions predicted per observation.
+        action_mu: mu of the mu-law that spreads small normalised actions; None = none.
         image_size: height and width that frames are resized to before the policy; None = as they are.
         predicted_space: what the head predicts, where it was trained with other robots too; holds every dimension of
             `action_space`. None = `action_space`.
@@ -63,6 +64,7 @@ class PolicyContract:
     tokenizer_fingerprint: str
     window_size: int
     fwd_pred_next_n: int
+    action_mu: float | None = None
     image_size: tuple[int, int] | None = None
     predicted_space: ActionSpace | None = None
 
@@ -85,7 +87,7 @@ class PolicyContract:
     def action_codec(self) -> ActionCodec:
         """Physical actions <-> learned targets."""
         normalizer = Normalizer.from_statistics(self.action_scheme, self.action_statistics)
-        return ActionCodec(space=self.action_space, normalizer=normalizer)
+        return ActionCodec(space=self.action_space, normalizer=normalizer, mu=self.action_mu)
 
     @property
     def proprio_normalizer(self) -> Normalizer | None:

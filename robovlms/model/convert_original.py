@@ -327,6 +327,7 @@ def _contract(original: OriginalConfig, policy: BaseRoboVLM) -> PolicyContract:
         tokenizer_fingerprint=prompts.fingerprint,
         window_size=model.window_size,
         fwd_pred_next_n=model.fwd_pred_next_n,
+        action_mu=original.run.data.action_mu,
     )
 
 

@@ -49,6 +49,7 @@ def build_contract(
         tokenizer_fingerprint=prompts.fingerprint,
         window_size=config.model.window_size,
         fwd_pred_next_n=config.model.fwd_pred_next_n,
+        action_mu=config.data.action_mu,
         image_size=None if config.data.image_size is None else (config.data.image_size,) * 2,
         predicted_space=predicted_space,
     )

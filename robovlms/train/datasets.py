@@ -188,7 +188,8 @@ def _mirror(view: SourceView, contract: PolicyContract) -> Mirror:
 def _codec(one: TrainingSet, config: RunConfig) -> ActionCodec:
     scheme = config.data.action_scheme if config.data.action_range is None else "min_max"
     statistics = within(training_statistics(config, one.source)["action"], config.data.action_range)
-    return ActionCodec(space=one.source.action_space, normalizer=Normalizer.from_statistics(scheme, statistics))
+    normalizer = Normalizer.from_statistics(scheme, statistics)
+    return ActionCodec(space=one.source.action_space, normalizer=normalizer, mu=config.data.action_mu)
 
 
 def _proprio_normalizer(

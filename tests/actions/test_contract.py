@@ -69,6 +69,7 @@ def test_every_field_changes_the_fingerprint(field: str) -> None:
         "tokenizer_fingerprint": "0" * 64,
         "window_size": 5,
         "fwd_pred_next_n": 9,
+        "action_mu": 255.0,
         "image_size": [224, 224],
         "predicted_space": values["action_space"],
     }

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from robovlms.actions.contract import CameraSpec
+from robovlms.actions.normalize import mu_law_companding
 from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.config import RunConfig
 from robovlms.data.sources.base import Episode, Steps
@@ -177,6 +178,25 @@ def test_cameras_of_different_sizes_need_a_size(
     seen = {name: np.zeros((size, size, 3), np.uint8) for name, size in sizes.items()}
     session = load_session(config.train.out)
     assert session.act(Observation(images=seen, proprio=None, instruction="go", timestamp_s=0.0)).shape == (1,)
+
+
+def test_schemes_per_dimension_and_the_mu_law_reach_the_contract(small_run: Callable[..., RunConfig]) -> None:
+    scheme = {"data.action_scheme": ["min_max", "quantile", "min_max"], "data.proprio_scheme": ["none", "mean_std"]}
+    config = small_run(**scheme, **{"data.action_mu": 255})
+    policy = train_from_config(config, show_progress=False)
+    contract = load_policy(config.train.out)[1]
+    assert contract.action_scheme == ("min_max", "quantile", "min_max")
+    assert contract.proprio_scheme == ("none", "mean_std")
+    assert contract.action_mu == 255.0
+    assert verify_checkpoint(config.train.out).max_difference == 0.0
+    dataset = build_data_module(config, policy.backbone).train_dataset
+    window = dataset.window(3)
+    learned = contract.action_codec.encode(window.data.actions)
+    np.testing.assert_array_equal(dataset.sample(3)["actions"][-1], learned)
+    plain = build_data_module(small_run(**scheme), policy.backbone).train_dataset.sample(3)["actions"][-1]
+    expected = mu_law_companding(plain, protected_dims=(2,))
+    np.testing.assert_allclose(learned, expected, atol=1e-6)
+    assert np.abs(learned - plain).max() > 0.05
 
 
 def test_a_mirrored_base_sees_and_does_the_opposite(

@@ -61,8 +61,10 @@ class EpisodeSource(ABC):
         cameras: every camera, sorted by name.
         proprio_names: name of each proprioceptive number; empty if there is none.
         provenance: how the data was made (simulator, seeds, noise, …), for `robovlms info`.
+        is_dear_to_scan: whether one pass over all numbers takes so long that somebody must ask for it.
     """
 
+    is_dear_to_scan: bool = False
     path: Path
     action_space: ActionSpace
     cameras: tuple[CameraSpec, ...]
@@ -131,7 +133,7 @@ class EpisodeSource(ABC):
     def numbers(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield "action" [k, a] and, if there is any, "proprio" [k, p], float32, piece by piece; no picture is decoded.
 
-        A format that stores numbers in columns reads them a file at a time instead.
+        Steps come in the order of the episodes, so that a message can say where a bad number is. A format that stores numbers in columns reads them a file at a time instead.
         """
         for episode, length in enumerate(self.lengths.tolist()):
             everything = np.arange(length)
