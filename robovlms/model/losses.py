@@ -34,17 +34,13 @@ def masked_huber(
     return masked_mean(F.huber_loss(prediction, target, reduction="none", delta=delta), mask)
 
 
-def masked_l1(
-    prediction: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Mask
-) -> Float[Tensor, ""]:
+def masked_l1(prediction: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Mask) -> Float[Tensor, ""]:
     """Mean absolute error."""
     target = target.where(elementwise(mask, target), 0.0)
     return masked_mean((prediction - target).abs(), mask)
 
 
-def masked_bce(
-    logit: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Mask
-) -> Float[Tensor, ""]:
+def masked_bce(logit: Float[Tensor, "*lead d"], target: Float[Tensor, "*lead d"], mask: Mask) -> Float[Tensor, ""]:
     """Binary cross-entropy of logits; targets in [0, 1]."""
     target = target.where(elementwise(mask, target), 0.0)
     return masked_mean(F.binary_cross_entropy_with_logits(logit, target, reduction="none"), mask)

@@ -133,7 +133,8 @@ class EpisodeSource(ABC):
     def numbers(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield "action" [k, a] and, if there is any, "proprio" [k, p], float32, piece by piece; no picture is decoded.
 
-        Steps come in the order of the episodes, so that a message can say where a bad number is. A format that stores numbers in columns reads them a file at a time instead.
+        Steps come in the order of the episodes, so that a message can say where a bad number is. A format that stores
+        numbers in columns reads them a file at a time instead.
         """
         for episode, length in enumerate(self.lengths.tolist()):
             everything = np.arange(length)
