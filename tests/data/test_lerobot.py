@@ -1,7 +1,11 @@
 """Writer and reader together: what goes in comes out."""
 
 import dataclasses
+import os
 import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data.big_metadata import write_big_metadata
 
 from robovlms.data.images import encode_png
 from robovlms.data.sources.base import Episode, Steps
@@ -313,3 +318,35 @@ def test_episode_is_the_type_the_writer_takes(dataset: Path) -> None:
     source = LeRobotSource(dataset)
     episode = Episode(task=source.task(0), instruction=source.instruction(0), steps=read_all(source, 0))
     assert len(episode) == 7
+
+
+def test_a_large_set_opens_at_once(tmp_path: Path) -> None:
+    """20,000 episodes and 1,000,000 frames; the limits are wide, tests share the machine."""
+    path = write_big_metadata(tmp_path / "big", 20_000)
+    code = f"from data.big_metadata import measure_opening; print(measure_opening({str(path)!r}))"
+    folders = [str(folder) for folder in Path(__file__).parents[1:3]]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    cost = dict(re.findall(r"(\w+)=([\d.]+)", shown.stdout))
+    assert float(cost["seconds"]) < 2
+    assert float(cost["mib"]) < 200
+    source = LeRobotSource(path)
+    assert (len(source), int(source.lengths.sum())) == (20_000, 1_000_000)
+    assert source.instruction(12_345) == "instruction number 12345"
+    assert source.task(12_345) == "task 3"
+    assert source.file(12_345) == path / "data/chunk-000/file-012.parquet"
+    assert len(pickle.dumps(source)) < 5e6
+
+
+def test_row_groups_with_many_pictures_are_small(tmp_path: Path, make: SimpleNamespace) -> None:
+    """A window should not read an episode; 1.5 MB of pictures per camera and 32 steps here."""
+    camera = make.STATIC.__class__(name="static", height=128, width=128, source="test")
+    frames = np.random.default_rng(0).integers(0, 256, (100, 128, 128, 3), np.uint8)
+    episode = make.replaced(make.episode(0, 100), images={"static": frames})
+    path = make.write(tmp_path / "large", [episode], cameras=(camera,))
+    metadata = pq.ParquetFile(path / DATA).metadata
+    sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    assert sum(sizes) == 100
+    assert max(sizes) * 128 * 128 * 3 <= 2**21
+    assert len(sizes) == 3
+    assert_same(read_all(LeRobotSource(path), 0), episode.steps)

@@ -1,5 +1,6 @@
 """Read a dataset in the LeRobot v3.0 layout, any steps of any episode; `lerobot_layout` draws the folder."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 from robovlms.actions.normalize import FeatureStatistics
 from robovlms.data.images import decode_png
 from robovlms.data.sources import lerobot_layout as layout
-from robovlms.data.sources.base import EpisodeSource, Steps
+from robovlms.data.sources.base import Episode, EpisodeSource, Steps
 from robovlms.data.sources.episode_check import check_finite
 from robovlms.data.sources.lerobot_episodes import Episodes, read_episodes, read_instructions, read_table
 from robovlms.data.sources.parquet import ParquetColumns, as_numpy
@@ -102,6 +103,9 @@ class LeRobotSource(EpisodeSource):
         """Seed of the simulator of an episode; None for a recording."""
         seed = np.nan if self._episodes.seeds is None else self._episodes.seeds[episode]
         return None if np.isnan(seed) else int(seed)
+
+    def read_episode(self, episode: int, cameras: tuple[str, ...] | None = None) -> Episode:
+        return dataclasses.replace(super().read_episode(episode, cameras), seed=self.seed(episode))
 
     def file(self, episode: int) -> Path:
         place = {"chunk_index": self._episodes.chunks[episode], "file_index": self._episodes.files[episode]}

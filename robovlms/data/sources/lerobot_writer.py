@@ -1,13 +1,13 @@
 """Write episodes in the LeRobot v3.0 layout; `lerobot_layout` draws the folder.
 
 Everything goes into a temporary folder beside the target, is synced to disk and renamed when the last file is written:
-a folder of that name is either complete or not there. The same episodes give the same bytes.
+a folder of that name is either complete or not there. The same episodes give the same bytes. With `settings` an
+interrupted dataset is gone on with: `checkpoint` keeps what was written so far, and the next writer of the same folder
+begins behind the last checkpoint.
 """
 
 import json
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +22,14 @@ from robovlms.data.sources import lerobot_layout as layout
 from robovlms.data.sources.base import Episode
 from robovlms.data.sources.episode_check import check_episode
 from robovlms.data.sources.lerobot_meta import write_meta
+from robovlms.data.sources.lerobot_workplace import Workplace
 from robovlms.data.sources.video import VideoWriter
 from robovlms.data.statistics import PixelHistogram, summarize
 from robovlms.errors import DataError
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _MIB = 2**20
+_PICTURES_PER_READ = 2 * _MIB  # size of a row group with pictures: a window of a few steps should not read hundreds
 
 
 class LeRobotWriter:
@@ -40,10 +42,15 @@ class LeRobotWriter:
         proprio_names: name of each proprioceptive number; empty if there is none.
         fps: steps per second.
         robot_type: name of the robot.
-        storage: "png" keeps every pixel; "video" is lossy, smaller for large frames, and slower to read at random.
+        storage: "png" keeps every pixel; "video" is lossy, a fifteenth of the size, and decoded twice as fast.
         provenance: how the data is made; anything that JSON can hold.
         data_file_mb: a parquet file is followed by the next one before it grows larger, MiB.
         video_file_mb: likewise for mp4 files.
+        settings: what the dataset is made of, if an interrupted one is to be gone on with; None removes it.
+
+    Attributes:
+        rows: of the episode table; there are as many as episodes that were written, before an interruption or since.
+        progress: what the last checkpoint was given; empty in a new dataset.
 
     Raises:
         DataError: if the folder exists, or an argument cannot be recorded.
@@ -62,6 +69,7 @@ class LeRobotWriter:
         provenance: dict[str, Any],
         data_file_mb: int | float = 100,
         video_file_mb: int | float = 200,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.action_space, self.proprio_names, self.robot_type = action_space, tuple(proprio_names), robot_type
@@ -70,18 +78,22 @@ class LeRobotWriter:
         self.storage, self.provenance = storage, provenance
         self.data_file_mb, self.video_file_mb = data_file_mb, video_file_mb
         self._check_arguments()
-        self._folder = _temporary_beside(self.path)
+        self._place = Workplace(self.path, settings)
         self.rows: list[dict[str, Any]] = []
         self.instructions: dict[str, int] = {}
         self.numbers: dict[str, list[np.ndarray]] = {layout.ACTION: []} | ({layout.STATE: []} if proprio_names else {})
         self.histograms = {layout.IMAGES + camera.name: PixelHistogram() for camera in self.cameras}
         self.num_frames = 0
-        self._data = _DataFiles(self._folder, self.schema, int(data_file_mb * _MIB))
+        self.progress: dict[str, Any] = {}
+        self._data = _DataFiles(self._place.folder, self.schema, int(data_file_mb * _MIB))
         self._videos = {
-            layout.IMAGES + camera.name: _VideoFiles(self._folder, camera, float(fps), int(video_file_mb * _MIB))
+            layout.IMAGES + camera.name: _VideoFiles(self._place.folder, camera, float(fps), int(video_file_mb * _MIB))
             for camera in self.cameras
             if storage == "video"
         }
+        self._kept = 0
+        if settings is not None:
+            self._go_on()
 
     def __enter__(self) -> "LeRobotWriter":
         return self
@@ -134,21 +146,57 @@ class LeRobotWriter:
         if not self.rows:
             self.discard()
             raise DataError(f"{self.path}: no episode was added, so there is no dataset to write")
-        self._data.close()
-        for video in self._videos.values():
-            video.close()
-        write_meta(self._folder, self)
-        _sync(self._folder)
-        os.replace(self._folder, self.path)
-        _sync_folder(self.path.parent)
+        try:
+            self._close_files()
+            write_meta(self._place.folder, self)
+            self._place.publish()
+        except BaseException:
+            self.discard()
+            raise
         return self.path
 
     def discard(self) -> None:
-        """Remove all that was written."""
+        """Remove all that was written; with `settings`, keep what the checkpoints hold."""
+        self._close_files()
+        if self._place.is_resumable:
+            self._place.release()
+        else:
+            self._place.remove()
+
+    def checkpoint(self, progress: dict[str, Any]) -> None:
+        """Close all files and keep what was written so far; `progress` is handed to whoever goes on."""
+        self._close_files()
+        rows = self.rows[self._kept :]
+        arrays = {key: np.concatenate(kept[self._kept :]) for key, kept in self.numbers.items()} if rows else {}
+        arrays |= {f"histogram {key}": histogram.counts for key, histogram in self.histograms.items()}
+        files = {"data": self._data.number} | {key: video.number for key, video in self._videos.items()}
+        self._place.save(arrays, {"rows": rows, "files": files, "progress": progress})
+        self._kept = len(self.rows)
+
+    def _go_on(self) -> None:
+        """Take up what the checkpoints hold, and remove what was written after the last one."""
+        files: dict[str, int] = {}
+        for arrays, content in self._place.load():
+            files, self.progress = content["files"], content["progress"]
+            for row in content["rows"]:
+                self.instructions.setdefault(row["tasks"][0], len(self.instructions))
+                self.num_frames = row["dataset_to_index"]
+            self.rows += content["rows"]
+            ends = np.cumsum([row["length"] for row in content["rows"]])[:-1]
+            for key, kept in self.numbers.items():
+                kept += np.split(arrays[key], ends) if content["rows"] else []
+            for key, histogram in self.histograms.items():
+                histogram.counts[:] = arrays[f"histogram {key}"]
+        self._kept = len(self.rows)
+        shutil.rmtree(self._place.folder / "meta", ignore_errors=True)
+        self._data.go_on_after(files.get("data", -1))
+        for key, video in self._videos.items():
+            video.go_on_after(key, files.get(key, -1))
+
+    def _close_files(self) -> None:
         self._data.close()
         for video in self._videos.values():
             video.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _check_arguments(self) -> None:
         names = [camera.name for camera in self.cameras]
@@ -200,7 +248,7 @@ class LeRobotWriter:
 
 
 class _DataFiles:
-    """Parquet files one after the other, one row group per episode."""
+    """Parquet files one after the other, one row group per episode, or more where that has many pictures."""
 
     def __init__(self, folder: Path, schema: pa.Schema, limit_bytes: int) -> None:
         self.folder, self.schema, self.limit_bytes = folder, schema, limit_bytes
@@ -216,14 +264,24 @@ class _DataFiles:
             path.parent.mkdir(parents=True, exist_ok=True)
             with_extremes = [name for name in self.schema.names if not name.startswith(layout.IMAGES)]
             self.writer = pq.ParquetWriter(path, self.schema, use_dictionary=False, write_statistics=with_extremes)
-        self.writer.write_table(table, row_group_size=max(1, len(table)))
+        self.writer.write_table(table, row_group_size=self._row_group_size(table))
         self.num_bytes += table.nbytes
         return self.number
+
+    def go_on_after(self, number: int) -> None:
+        """The next file is the one after `number`; those that exist from there on are removed."""
+        self.number = number
+        _remove_from(self.folder, layout.DATA, number + 1)
 
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+    def _row_group_size(self, table: pa.Table) -> int:
+        has_pictures = any(name.startswith(layout.IMAGES) for name in self.schema.names)
+        num_groups = -(-table.nbytes // _PICTURES_PER_READ) if has_pictures else 1
+        return max(1, -(-len(table) // max(1, num_groups)))
 
 
 class _VideoFiles:
@@ -249,6 +307,11 @@ class _VideoFiles:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+    def go_on_after(self, key: str, number: int) -> None:
+        """The next file is the one after `number`; those that exist from there on are removed."""
+        self.number = number
+        _remove_from(self.folder, layout.VIDEO.replace("{video_key}", key), number + 1)
 
     def _expected_bytes(self, num_more: int) -> float:
         """Size of the file with `num_more` frames of the average size."""
@@ -276,25 +339,7 @@ def _to_arrow(values: Any, kind: pa.DataType) -> pa.Array:
     return pa.array(values.ravel(), type=kind)
 
 
-def _temporary_beside(path: Path) -> Path:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError(f"{path} already exists; choose another folder, or remove it first")
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.absolute().parent))
-    folder.chmod(0o755)
-    return folder
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk hold every file below `folder` before it gets its name."""
-    for file in sorted(folder.rglob("*")):
-        _sync_folder(file)
-    _sync_folder(folder)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _remove_from(folder: Path, pattern: str, number: int) -> None:
+    while (file := folder / pattern.format(**layout.chunk_and_file(number))).exists():
+        file.unlink()
+        number += 1
