@@ -16,7 +16,8 @@ from robovlms.data.sources.episode_check import check_finite
 from robovlms.data.sources.file_index import look_into
 from robovlms.data.sources.hdf5_files import HDF5Files
 from robovlms.data.sources.hdf5_layouts import LAYOUTS, Layout
-from robovlms.data.sources.hdf5_look import ACTIONS, look, natural, place
+from robovlms.data.sources.hdf5_look import ACTIONS, look, place
+from robovlms.data.sources.natural_order import natural
 from robovlms.errors import ConfigError, DataError, unknown_name
 
 SUFFIXES = (".hdf5", ".h5")

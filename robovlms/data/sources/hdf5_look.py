@@ -9,6 +9,7 @@ import numpy as np
 
 from robovlms.data.sources.hdf5_files import open_hdf5
 from robovlms.data.sources.hdf5_layouts import LAYOUTS, Layout
+from robovlms.data.sources.natural_order import natural
 from robovlms.errors import DataError
 
 ACTIONS = "actions"
@@ -55,15 +56,6 @@ def find_layout(file: Any, path: Path) -> str:
 def place(path: Path, demo: str) -> str:
     """File and demonstration, for messages."""
     return str(path) if demo == WHOLE else f"{path}: {demo}"
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Sort key by which demo_2 comes before demo_10.
-
-    >>> sorted(["demo_10", "demo_2"], key=natural)
-    ['demo_2', 'demo_10']
-    """
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def _facts(file: Any, path: Path, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.sources.calvin import CalvinSource
+from robovlms.data.sources.folder import FolderSource
 from robovlms.data.sources.hdf5 import HDF5Source
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.data.sources.lerobot_v21 import LeRobotV21Source
@@ -13,6 +14,7 @@ from robovlms.errors import ConfigError, DataError, unknown_name
 
 SOURCES: dict[str, type[EpisodeSource]] = {
     "calvin": CalvinSource,
+    "folder": FolderSource,
     "hdf5": HDF5Source,
     "lerobot": LeRobotSource,
     "lerobot_v21": LeRobotV21Source,
