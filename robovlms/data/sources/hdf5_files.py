@@ -86,7 +86,7 @@ def open_hdf5(path: Path) -> Any:
     import h5py  # takes a tenth of a second, and only these formats need it
 
     try:
-        return h5py.File(path, "r", locking=False)  # shared and read-only file systems often cannot lock
+        return h5py.File(path, "r")
     except OSError as error:
         raise DataError(f"{path}: not readable as HDF5: {error}") from error
 
