@@ -1,11 +1,14 @@
 """The loss of answers against transformers' own, and what it does not depend on."""
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from robovlms.config import VLMConfig
 from robovlms.data.text import ByteTokenizer
@@ -152,6 +155,20 @@ def test_what_is_learned_is_what_generate_says() -> None:
     assert loss.item() < 0.1
     assert backbone.generate("Q: <image>Where? A:", batch.images[0], max_new_tokens=8) == "left"
     assert backbone.generate("Q: Who? A:", max_new_tokens=8) == "me"
+
+
+def test_the_example_of_the_documentation(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (repository / "docs" / "your_own_data.md").read_text()
+    lines, code = re.search(
+        r"<!-- example: talk.jsonl -->\n```json\n(.*?)```.*?```python\n(.*?)```", text, re.DOTALL
+    ).groups()
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    Path("talk.jsonl").write_text(lines)
+    Image.new("RGB", (20, 10), "brown").save("images/kitchen.jpg")
+    names: dict[str, Any] = {"backbone": tiny_policy("tiny").backbone}
+    exec(code, names)
+    assert names["loss"].item() > 1
 
 
 @pytest.mark.parametrize("vlm", ["tiny", "paligemma", "llava"])

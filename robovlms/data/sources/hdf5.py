@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from functools import cached_property, partial, reduce
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ SUFFIXES = (".hdf5", ".h5")
 MAX_VELOCITY = (0.5, 1.0)  # m/s and rad/s
 _ARM = ("x", "y", "z", "rx", "ry", "rz")
 _BASE = ("linear_x", "linear_y", "angular_z")
+_GLANCE = 200  # entries of a folder that are looked at to see whether it is such a dataset
 _ROUNDING = 1e-5  # by which a float32 may exceed a limit
 
 
@@ -81,7 +84,11 @@ class HDF5Source(EpisodeSource):
 
     @classmethod
     def is_at(cls, path: Path) -> bool:
-        return path.suffix in SUFFIXES if path.is_file() else bool(files_in(path, most=1))
+        if not path.is_dir():
+            return path.suffix in SUFFIXES
+        entries = _glance(path)
+        folders = (Path(entry) for entry in entries if entry.is_dir())
+        return any(Path(entry).suffix in SUFFIXES for entry in (*entries, *chain.from_iterable(map(_glance, folders))))
 
     def __len__(self) -> int:
         return len(self._demos)
@@ -225,18 +232,22 @@ class HDF5Source(EpisodeSource):
         )
 
 
-def files_in(path: Path, most: int | None = None) -> list[Path]:
-    """HDF5 files: `path` itself, or those in it and one folder deeper, in natural order; `most` of them are enough."""
+def files_in(path: Path) -> list[Path]:
+    """HDF5 files: `path` itself, or those in it and one folder deeper, in natural order."""
     if path.is_file():
         return [path]
-    found: list[Path] = []
-    for pattern in ("*", "*/*"):
-        for file in path.glob(pattern):
-            if file.suffix in SUFFIXES and not file.name.startswith("."):
-                found.append(file)
-                if most is not None and len(found) >= most:
-                    return found
-    return sorted(found, key=lambda file: natural(str(file.relative_to(path))))
+    found = [file for pattern in ("*", "*/*") for file in path.glob(pattern) if file.suffix in SUFFIXES]
+    visible = [file for file in found if not file.name.startswith(".")]
+    return sorted(visible, key=lambda file: natural(str(file.relative_to(path))))
+
+
+def _glance(folder: Path) -> list[os.DirEntry[str]]:
+    """Some entries of a folder, which may hold millions; none of one that may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(islice(entries, _GLANCE))
+    except PermissionError:
+        return []
 
 
 def _demos(path: Path, facts: Sequence[dict[str, Any]], filter_key: str | None) -> list[tuple[int, str, int]]:

@@ -481,5 +481,17 @@ def test_statistics_are_those_of_the_numbers(tmp_path: Path) -> None:
     assert statistics["action"].count == 10
 
 
+def test_a_dataset_is_seen_by_its_names_alone(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    assert not HDF5Source.is_at(tmp_path)
+    for number in range(3):
+        (tmp_path / f"{number}.npz").touch()
+    assert not HDF5Source.is_at(tmp_path)
+    (tmp_path / "deep" / "a.hdf5").touch()
+    assert HDF5Source.is_at(tmp_path)
+    assert HDF5Source.is_at(tmp_path / "deep" / "a.hdf5")
+    assert not HDF5Source.is_at(tmp_path / "0.npz")
+
+
 def test_h5py_is_not_imported_to_list_formats() -> None:
     assert "h5py" not in vars(hdf5_files)
