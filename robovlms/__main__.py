@@ -222,6 +222,7 @@ def _config_help() -> str:
         SourceConfig,
         TokenizerConfig,
         TrainConfig,
+        VisionLanguageConfig,
         VLMConfig,
         field_docs,
     )
@@ -229,7 +230,8 @@ def _config_help() -> str:
     sections = {
         "model": ModelConfig(), "model.vlm": VLMConfig(), "model.tokenizer": TokenizerConfig(),
         "model.resampler": ResamplerConfig(), "model.lora": LoRAConfig(), "data": DataConfig(),
-        "data.augment": AugmentConfig(), "data.mixture[0]": SourceConfig(path=Path("DIR")), "train": TrainConfig(),
+        "data.augment": AugmentConfig(), "data.vision_language": VisionLanguageConfig(),
+        "data.mixture[0]": SourceConfig(path=Path("DIR")), "train": TrainConfig(),
         "evaluate": EvaluateConfig(),
     }  # fmt: skip
     lines = []

@@ -10,6 +10,7 @@
     │   └── lora: LoRAConfig
     ├── data: DataConfig
     │   ├── augment: AugmentConfig
+    │   ├── vision_language: VisionLanguageConfig
     │   └── mixture: SourceConfig, any number
     ├── train: TrainConfig
     └── evaluate: EvaluateConfig
@@ -43,6 +44,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainConfig",
     "VLMConfig",
+    "VisionLanguageConfig",
     "dump_config",
     "field_docs",
     "flatten",
@@ -83,6 +85,35 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VisionLanguageConfig:
+    """Questions and answers about images that keep a VLM's knowledge while it learns to act.
+
+    Attributes:
+        path: JSON or JSON-lines file in the format of LLaVA; None = none.
+        images: folder of its images; None = the folder of the file.
+        template: text around a question, up to where the answer begins, with the field `{question}`.
+        system: text before the first question.
+        max_text_len: tokens that are kept of a conversation.
+        batch_size: conversations per optimiser step.
+        weight: of their loss beside that of the actions (the original: 0.05, with a discrete head 0.5).
+    """
+
+    path: Path | None = None
+    images: Path | None = None
+    template: str = "{question}\n"
+    system: str = ""
+    max_text_len: int = 512
+    batch_size: int = 8
+    weight: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_text_len"):
+            value = getattr(self, name)
+            require(value >= 1, f"data.vision_language.{name} must be at least 1, got {value}")
+        require(self.weight > 0, f"data.vision_language.weight must be positive, got {self.weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """What to train on and how it is fed.
 
@@ -116,9 +147,7 @@ class DataConfig:
         pool_episodes: episodes that a stream mixes.
         bad_budget: share of windows that may be unreadable before training stops; each is counted and replaced.
         check_conventions: compare the declared meaning of the actions with what states and actions show, at the start.
-        vision_language: conversations about images (JSON or JSONL) to learn beside the actions; None = none.
-        vision_language_images: folder of their images; None = that of the file.
-        vision_language_batch_size: conversations per optimiser step.
+        vision_language: conversations about images, learned beside the actions.
     """
 
     path: Path | None = None
@@ -144,12 +173,10 @@ class DataConfig:
     pool_episodes: int = 64
     bad_budget: float = 0.001
     check_conventions: bool = True
-    vision_language: Path | None = None
-    vision_language_images: Path | None = None
-    vision_language_batch_size: int = 8
+    vision_language: VisionLanguageConfig = field(default_factory=VisionLanguageConfig)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "pool_episodes", "vision_language_batch_size"):
+        for name in ("batch_size", "pool_episodes"):
             require(getattr(self, name) >= 1, f"data.{name} must be at least 1, got {getattr(self, name)}")
         bounds = self.action_range
         require(bounds is None or bounds[0] < bounds[1], f"data.action_range must rise, got {bounds}")

@@ -13,26 +13,28 @@ draws from one lane of them, whose state comes back with the batch and goes into
 resumes at a step sees exactly the batches it would have seen, changed by the same random numbers.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any, Literal
-
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from robovlms.actions.space import ActionSpace
 from robovlms.augment_config import AugmentConfig
 from robovlms.data.augment import Augmentation
 from robovlms.data.batch import Batch
 from robovlms.data.dataset import BaseTaskDataset
-from robovlms.data.loading import BatchPlan, Draw, Loaded, Loader
+from robovlms.data.loading import BatchPlan, Draw, Loader
 from robovlms.data.mixture import Mixture, Part, parts_of
 from robovlms.data.order import Shares, WindowOrder
+from robovlms.data.processes import load_all
 from robovlms.data.quarantine import BadWindow, Quarantine
 from robovlms.data.streaming import StreamingDataset
-from robovlms.errors import ConfigError, DataError, RoboVLMsError, unknown_name
+from robovlms.data.vision_language import VisionLanguageDataset
+from robovlms.data.vision_language_batch import VisionLanguageBatch
+from robovlms.data.vision_language_loader import VisionLanguageLoader
+from robovlms.errors import ConfigError, DataError, unknown_name
 
+_VISION_LANGUAGE = 1_000_000  # number of their order, beyond that of any dataset
 _STREAM_GRACE = 10_000  # windows of a stream that are counted on before its length is known
 
 
@@ -50,6 +52,8 @@ class GRDataModule:
         augment: changes of the training images; None leaves them.
         bad_budget: share of windows that may be unreadable before training stops.
         stream_lanes: parts that streams are read in; a multiple of ranks × workers.
+        vision_language: conversations about images, to be learned beside the actions; None = none.
+        vision_language_batch_size: conversations per step of a rank.
 
     Attributes:
         quarantine: windows that could not be read; each was replaced by another one.
@@ -73,10 +77,13 @@ class GRDataModule:
         augment: AugmentConfig | None = None,
         bad_budget: float = 0.001,
         stream_lanes: int = 4,
+        vision_language: VisionLanguageDataset | None = None,
+        vision_language_batch_size: int = 8,
     ) -> None:
         self.train_dataset, self.val_dataset = train_dataset, val_dataset
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.rank, self.world_size, self.stream_lanes = rank, world_size, stream_lanes
+        self.vision_language, self.vision_language_batch_size = vision_language, vision_language_batch_size
         parts = parts_of(train_dataset)
         if any(isinstance(part, BaseTaskDataset) and len(part) == 0 for part in parts):
             raise DataError("the training set has no window; collect episodes, or hold out fewer")
@@ -88,7 +95,8 @@ class GRDataModule:
         self._lanes: dict[int, dict[str, Any]] = {}
         self._check_lanes()
         num_windows = sum(len(part) if isinstance(part, BaseTaskDataset) else _STREAM_GRACE for part in parts)
-        self.quarantine = Quarantine(bad_budget, num_windows)
+        num_conversations = 0 if vision_language is None else len(vision_language)
+        self.quarantine = Quarantine(bad_budget, num_windows + num_conversations)
 
     @property
     def robot_dataset(self) -> Part:
@@ -113,11 +121,31 @@ class GRDataModule:
             self._lanes = {}
         share = 0.0 if self._augmentation is None else self._augmentation.config.mirror
         loader = Loader(parts_of(self.train_dataset), self._augmentation, self.seed, self.stream_lanes, share)
-        for loaded in self._load(loader, self._plans(start_step)):
+        for loaded in load_all(loader, self._plans(start_step), self.num_workers):
             self.quarantine.add(loaded.bad)
             if loaded.lane_state is not None:
                 self._lanes[loaded.lane] = loaded.lane_state
             yield loaded.batch
+
+    def vision_language_batches(self, start_step: int = 0) -> Iterator[VisionLanguageBatch]:
+        """Endless shuffled conversations; the first batch is that of step `start_step`. Nothing if there are none.
+
+        Raises:
+            DataError: if too much cannot be read.
+        """
+        if self.vision_language is None:
+            return
+        order = WindowOrder([range(len(self.vision_language))], seed=self.seed, part=_VISION_LANGUAGE)
+        loader = VisionLanguageLoader(self.vision_language, order, self.seed)
+        for loaded in load_all(loader, self._vision_language_plans(start_step), self.num_workers):
+            self.quarantine.add(loaded.bad)
+            yield loaded.batch
+
+    def _vision_language_plans(self, start_step: int) -> Iterator[range]:
+        size = self.vision_language_batch_size
+        for step in count(start_step):
+            number = step * self.world_size + self.rank
+            yield range(number * size, (number + 1) * size)
 
     def val_batches(self) -> Iterator[Batch]:
         """Every validation window once, in order; the last batch may be smaller. Nothing if there is no such set.
@@ -128,7 +156,8 @@ class GRDataModule:
         if self.val_dataset is None:
             return
         loader = Loader(parts_of(self.val_dataset), None, self.seed, self.stream_lanes)
-        for loaded in self._load(loader, _in_order(parts_of(self.val_dataset), self.batch_size)):
+        plans = _in_order(parts_of(self.val_dataset), self.batch_size)
+        for loaded in load_all(loader, plans, self.num_workers):
             Quarantine(0.0, len(self.val_dataset)).add(loaded.bad)
             yield loaded.batch
 
@@ -167,11 +196,6 @@ class GRDataModule:
         order = self._orders[part]
         return Draw(position=position, part=part, window=None if order is None else order.window(draw))
 
-    def _load(self, loader: Loader, plans: Iterator[BatchPlan]) -> Iterator[Loaded]:
-        if self.num_workers == 0:
-            return map(loader.load, plans)
-        return map(_raise_if_error, _parallel(loader, plans, self.num_workers))
-
 
 def _augmentation(config: AugmentConfig, cameras: tuple[str, ...], seed: int) -> Augmentation:
     for name in config.cameras or ():
@@ -195,38 +219,3 @@ def _in_order(parts: tuple[Part, ...], batch_size: int) -> Iterator[BatchPlan]:
     for begin in range(0, len(draws), batch_size):
         chosen = draws[begin : begin + batch_size]
         yield BatchPlan(draws=tuple(replace(draw, position=begin + i) for i, draw in enumerate(chosen)))
-
-
-class _Jobs(Dataset):
-    """Makes whole batches, so that a worker hands over tensors and not samples."""
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
-
-    def __getitem__(self, plan: BatchPlan) -> Loaded | RoboVLMsError:
-        """In a worker: errors are handed over as they are, because torch would wrap their message in a traceback."""
-        try:
-            return self.loader.load(plan)
-        except RoboVLMsError as error:
-            return error
-
-
-def _parallel(loader: Loader, plans: Iterable[BatchPlan], num_workers: int) -> Iterable[Loaded | RoboVLMsError]:
-    return DataLoader(
-        _Jobs(loader),
-        sampler=plans,
-        batch_size=None,
-        num_workers=num_workers,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # its own, so that workers do not change the random numbers of training
-    )
-
-
-def _as_it_is(loaded: Loaded | RoboVLMsError) -> Loaded | RoboVLMsError:
-    return loaded
-
-
-def _raise_if_error(loaded: Loaded | RoboVLMsError) -> Loaded:
-    if isinstance(loaded, RoboVLMsError):
-        raise loaded
-    return loaded

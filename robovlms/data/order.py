@@ -18,8 +18,8 @@ So a run that resumes at a position sees exactly what it would have seen, on any
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Literal
+from functools import lru_cache, partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,6 +48,9 @@ class WindowOrder:
         self.num_windows = sum(len(span) for span in self.spans)
         self._seed, self._part = seed, part
         self._permutation = lru_cache(maxsize=2)(self._permute)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(WindowOrder, seed=self._seed, part=self._part, balance=self.balance), (self.spans,)
 
     def window(self, draw: int) -> int:
         """Window of the `draw`-th draw."""

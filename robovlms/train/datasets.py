@@ -8,7 +8,7 @@ from robovlms.actions.contract import CameraSpec, PolicyContract
 from robovlms.actions.normalize import ActionCodec, FeatureStatistics, Normalizer
 from robovlms.actions.space import ActionSpace
 from robovlms.actions.union import renamed, union_space
-from robovlms.config import DataConfig, RunConfig, SourceConfig
+from robovlms.config import DataConfig, RunConfig, SourceConfig, VisionLanguageConfig
 from robovlms.data.conventions import refuse_contradictions
 from robovlms.data.datamodule import GRDataModule
 from robovlms.data.dataset import BaseTaskDataset, split_episodes
@@ -21,6 +21,8 @@ from robovlms.data.sources.registry import open_source
 from robovlms.data.sources.view import SourceView
 from robovlms.data.streaming import StreamingDataset
 from robovlms.data.text import PromptEncoder
+from robovlms.data.vision_language import VisionLanguageDataset
+from robovlms.data.vision_language_text import ConversationEncoder
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.model.backbone.base import Backbone
 from robovlms.train.contract import build_contract, training_statistics, within
@@ -107,7 +109,25 @@ def build_data_module(config: RunConfig, backbone: Backbone, *, rank: int = 0, w
         balance=config.data.balance,
         augment=config.data.augment,
         bad_budget=config.data.bad_budget,
+        vision_language=_conversations(config.data.vision_language, backbone),
+        vision_language_batch_size=config.data.vision_language.batch_size,
     )
+
+
+def _conversations(config: VisionLanguageConfig, backbone: Backbone) -> VisionLanguageDataset | None:
+    if config.path is None:
+        return None
+    encoder = ConversationEncoder(
+        backbone.tokenizer,
+        template=config.template,
+        system=config.system,
+        max_text_len=config.max_text_len,
+        add_special_tokens=backbone.add_special_tokens,
+        images_at=backbone.images_at,
+        prompt_tail=backbone.prompt_tail,
+    )
+    images = config.path.parent if config.images is None else config.images
+    return VisionLanguageDataset(config.path, images, encoder=encoder, image_size=backbone.image_size)
 
 
 def predicted_space(sets: list[TrainingSet]) -> ActionSpace | None:

@@ -20,6 +20,7 @@ from robovlms.config import RunConfig, dump_config, flatten, load_config
 from robovlms.data.batch import Batch
 from robovlms.data.datamodule import GRDataModule
 from robovlms.data.mixture import Part
+from robovlms.data.vision_language_batch import VisionLanguageBatch
 from robovlms.errors import ConfigError, DataError
 from robovlms.model.backbone.base import Backbone
 from robovlms.model.base import BaseRoboVLM
@@ -27,6 +28,7 @@ from robovlms.model.checkpoint import read_text
 from robovlms.model.device import resolve_bf16, resolve_device
 from robovlms.model.parity import save_parity
 from robovlms.model.tuning import count_parameters
+from robovlms.model.vision_language_loss import vision_language_loss
 from robovlms.model.vlm import build_policy
 from robovlms.parameter_table import PARAMETERS, dump_sizes, parameter_table
 from robovlms.progress import ProgressBar
@@ -138,11 +140,12 @@ class BaseTrainer:
     ) -> None:
         train = self.config.train
         batches = data_module.train_batches(start_step=done)
+        conversations = data_module.vision_language_batches(start_step=done)
         window, bad = _Window(), BadWindowLog(self.config.train.out / BAD_WINDOWS, data_module.quarantine)
         with ProgressBar("Training", train.max_steps, done=done, unit="steps", is_shown=self.show_progress) as bar:
             for step in range(done + 1, train.max_steps + 1):
                 scale = lr_scale(step - 1, train)
-                window.add(self.train_step(policy, optimizer, next(batches), scale))
+                window.add(self.train_step(policy, optimizer, next(batches), scale, next(conversations, None)))
                 bad.write_new()
                 is_last = step == train.max_steps
                 if step % train.log_every == 0 or is_last:
@@ -160,7 +163,12 @@ class BaseTrainer:
                 bar.advance()
 
     def train_step(
-        self, policy: BaseRoboVLM, optimizer: torch.optim.Optimizer, batch: Batch, lr_scale: float
+        self,
+        policy: BaseRoboVLM,
+        optimizer: torch.optim.Optimizer,
+        batch: Batch,
+        lr_scale: float,
+        conversations: VisionLanguageBatch | None = None,
     ) -> dict[str, Tensor | int]:
         """One optimiser step.
 
@@ -169,13 +177,17 @@ class BaseTrainer:
             optimizer: from `build_optimizer`.
             batch: on any device.
             lr_scale: share of the peak learning rate.
+            conversations: questions and answers about images to learn beside; None = none.
 
         Returns:
-            loss, loss_arm, loss_gripper and gradient_norm (before clipping), scalar tensors on the device; samples.
+            loss, loss_arm, loss_gripper, with conversations loss_vision_language, and gradient_norm (before clipping),
+            scalar tensors on the device; samples.
         """
         policy.train()
         set_learning_rate(optimizer, lr_scale)
         loss = self._loss(policy, batch.to(self.device))
+        if conversations is not None:
+            loss = self._with_conversations(policy, loss, conversations.to(self.device))
         optimizer.zero_grad(set_to_none=True)
         loss["total_loss"].backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -188,6 +200,14 @@ class BaseTrainer:
     def _loss(self, policy: BaseRoboVLM, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bf16):
             return policy.forward_batch(batch).loss
+
+    def _with_conversations(
+        self, policy: BaseRoboVLM, loss: dict[str, Tensor], conversations: VisionLanguageBatch
+    ) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.use_bf16):
+            answers = vision_language_loss(policy.backbone, conversations)
+        total = loss["total_loss"] + self.config.data.vision_language.weight * answers
+        return {**loss, "loss_vision_language": answers, "total_loss": total}
 
     @torch.inference_mode()
     def _validate(self, policy: BaseRoboVLM, data_module: GRDataModule) -> float | None:
