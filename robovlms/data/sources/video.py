@@ -20,7 +20,8 @@ from jaxtyping import Float, UInt8
 from robovlms.errors import DataError
 
 CODEC, PIXEL_FORMAT = "h264", "yuv420p"
-_ENCODER = {"crf": "18", "preset": "fast", "tune": "fastdecode", "g": "1", "bf": "0", "rc-lookahead": "0"}
+_ENCODER = {"crf": "17", "preset": "veryfast", "tune": "fastdecode", "g": "1", "bf": "0", "rc-lookahead": "0"}
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # more are slower; before: always one
 _BACK_OFF_S = (0.0, 1.0, 10.0, float("inf"))  # how far before a frame to look for its key frame
 
 
@@ -43,13 +44,15 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=self._rate, options=_ENCODER)
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, PIXEL_FORMAT
         self._stream.codec_context.thread_count = 1  # the number of threads changes the bytes
+        self._to_yuv = VideoReformatter()
         self.num_frames = self.num_bytes = 0
 
     def add(self, frames: UInt8[np.ndarray, "k h w 3"]) -> tuple[float, float]:
         """Append frames; return when the first begins and the last ends, in seconds of the file."""
         begin = self.num_frames
         for i, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            rgb = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame = self._to_yuv.reformat(rgb, format=PIXEL_FORMAT, **_ONE_THREAD)
             frame.pts, frame.time_base = begin + i, 1 / self._rate
             frame.pict_type = PictureType.I if i == 0 else PictureType.NONE
             self._mux(frame)
@@ -194,6 +197,6 @@ class _OpenVideo:
 
     def _copy_rgb(self, frame: av.VideoFrame, out: np.ndarray) -> None:
         """Write the pixels of a frame to `out`, uint8 [h, w, 3]; a row in memory may end with padding."""
-        plane = self.to_rgb.reformat(frame, format="rgb24").planes[0]
+        plane = self.to_rgb.reformat(frame, format="rgb24", **_ONE_THREAD).planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         out.reshape(len(out), -1)[:] = rows[: len(out), : 3 * out.shape[1]]
