@@ -93,14 +93,21 @@ def _convert_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--storage", choices=("png", "video"), default="video", help="default: %(default)s")
     parser.add_argument("--image_size", type=int, help="height and width to resize frames to; default: as they are")
     parser.add_argument("--episodes", type=int, help="only the first ones")
+    parser.add_argument("--skip_unreadable", action="store_true", help="leave out what cannot be read, and say which")
 
 
 def _convert(flags: Namespace) -> None:
     from robovlms.data.convert import convert_dataset
 
-    convert_dataset(
-        _open(flags), flags.out, storage=flags.storage, image_size=flags.image_size, num_episodes=flags.episodes
+    out = convert_dataset(
+        _open(flags),
+        flags.out,
+        storage=flags.storage,
+        image_size=flags.image_size,
+        num_episodes=flags.episodes,
+        skip_unreadable=flags.skip_unreadable,
     )
+    print(f"next: robovlms data validate {out}")
 
 
 def _view_flags(parser: ArgumentParser) -> None:
@@ -112,7 +119,8 @@ def _view_flags(parser: ArgumentParser) -> None:
 def _view(flags: Namespace) -> None:
     from robovlms.data.view import write_view
 
-    write_view(_open(flags), flags.out, num_episodes=flags.episodes, use_rerun=flags.rerun)
+    page = write_view(_open(flags), flags.out, num_episodes=flags.episodes, use_rerun=flags.rerun)
+    print(f"open {page}")
 
 
 ACTIONS = {

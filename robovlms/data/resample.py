@@ -11,6 +11,7 @@ take the last of the group, velocities of a base their mean. A group at the end 
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from robovlms.errors import ConfigError
 
 _POSE = 6  # numbers of a translation and a rotation
 _COMPOSABLE = ("euler_xyz", "axis_angle")
+_RADIANS = re.compile(r"(?:([\d.]+) )?rad")
 
 
 class ResampledSource(EpisodeSource):
@@ -102,9 +104,20 @@ class ResampledSource(EpisodeSource):
             still = np.where(weights, actions, 0.0)
             combined[:, arm] = still[..., arm].sum(1)
             if space.rotation != "none":
-                pose = arm[:_POSE]
-                combined[:, pose] = compose_delta(still[..., pose], frame=space.frame, rotation=space.rotation)
+                pose, scale = arm[:_POSE], _radians(space)
+                physical = compose_delta(still[..., pose] * scale, frame=space.frame, rotation=space.rotation)
+                combined[:, pose] = physical / scale
         return combined.astype(np.float32)
+
+
+def _radians(space: ActionSpace) -> np.ndarray:
+    """What each number of the pose is multiplied with so that angles are in rad; translations keep their unit.
+
+    "0.05 rad" is a number that is 1 at an angle of 0.05 rad, as CALVIN and robosuite scale theirs.
+    """
+    arm = [dimension for dimension in space.dimensions if dimension.kind == "arm"]
+    turns = [float(_RADIANS.fullmatch(dimension.unit)[1] or 1) for dimension in arm[3:_POSE]]
+    return np.array([1.0, 1.0, 1.0, *turns])
 
 
 def _at_rate(space: ActionSpace, hz: float, stride: int, path: Path) -> ActionSpace:
@@ -112,7 +125,7 @@ def _at_rate(space: ActionSpace, hz: float, stride: int, path: Path) -> ActionSp
     arm = [dimension for dimension in space.dimensions if dimension.kind == "arm"]
     if space.is_delta and space.rotation != "none":
         turns = [dimension.unit for dimension in arm[3:_POSE]]
-        if space.rotation not in _COMPOSABLE or turns != ["rad"] * 3:
+        if space.rotation not in _COMPOSABLE or len(turns) != 3 or not all(map(_RADIANS.fullmatch, turns)):
             raise ConfigError(
                 f"{path}: rotations are {space.rotation} in {turns or 'no numbers'}; composing deltas to another rate "
                 f"needs three numbers in rad as one of {_COMPOSABLE}; leave data.target_hz out"

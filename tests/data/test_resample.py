@@ -72,8 +72,17 @@ def test_rotations_are_composed(make: SimpleNamespace, tmp_path: Path) -> None:
     assert np.abs(read - actions.reshape(3, 2, 6).sum(1)).max() > 0.01
 
 
+def test_scaled_rotations_are_composed_as_angles(make: SimpleNamespace, tmp_path: Path) -> None:
+    actions = np.random.default_rng(1).uniform(-1, 1, (4, 6)).astype(np.float32)
+    source = of_space(make, tmp_path / "a", pose_space("0.5 rad", "axis_angle"), actions)
+    read = ResampledSource(source, 5.0).read_episode(0).steps.actions
+    scale = np.array([1, 1, 1, 0.5, 0.5, 0.5])
+    expected = compose_delta(actions.reshape(2, 2, 6) * scale, frame="tcp", rotation="axis_angle") / scale
+    np.testing.assert_allclose(read, expected, atol=1e-6)
+
+
 def test_rotations_in_other_units_are_refused(make: SimpleNamespace, tmp_path: Path) -> None:
-    source = of_space(make, tmp_path / "a", pose_space("0.05 rad", "euler_xyz"), np.zeros((4, 6)))
+    source = of_space(make, tmp_path / "a", pose_space("relative", "euler_xyz"), np.zeros((4, 6)))
     with pytest.raises(ConfigError, match="needs three numbers in rad"):
         ResampledSource(source, 5.0)
 
