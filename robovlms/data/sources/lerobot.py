@@ -48,6 +48,7 @@ class LeRobotSource(EpisodeSource):
         self._columns = ParquetColumns(int(cache_mb * 2**20), together=self._number_columns())
         self._videos = VideoReader()
         self._trusted: set[int] = set()
+        self._paths: dict[tuple[str, int, int, str], Path] = {}
 
     @classmethod
     def is_at(cls, path: Path) -> bool:
@@ -108,8 +109,8 @@ class LeRobotSource(EpisodeSource):
         return dataclasses.replace(super().read_episode(episode, cameras), seed=self.seed(episode))
 
     def file(self, episode: int) -> Path:
-        place = {"chunk_index": self._episodes.chunks[episode], "file_index": self._episodes.files[episode]}
-        return self.path / self.description.info["data_path"].format(**place)
+        chunk, file = int(self._episodes.chunks[episode]), int(self._episodes.files[episode])
+        return self._path(self.description.info["data_path"], chunk, file)
 
     def read(self, episode: int, frames: np.ndarray, steps: np.ndarray, cameras: tuple[str, ...]) -> Steps:
         for asked in (frames, steps):
@@ -135,8 +136,7 @@ class LeRobotSource(EpisodeSource):
     def _data_files(self) -> list[Path]:
         """Every parquet file with steps, each once, in order."""
         places = np.unique(np.stack([self._episodes.chunks, self._episodes.files]), axis=1).T.tolist()
-        pattern = self.description.info["data_path"]
-        return [self.path / pattern.format(chunk_index=chunk, file_index=file) for chunk, file in places]
+        return [self._path(self.description.info["data_path"], chunk, file) for chunk, file in places]
 
     def _video(self, episode: int, key: str) -> tuple[Path, float] | None:
         """The mp4 file of an episode and the time at which the episode begins in it; None if it lacks the camera."""
@@ -144,8 +144,16 @@ class LeRobotSource(EpisodeSource):
         begin_s = float(places.begins_s[episode])
         if np.isnan(begin_s):
             return None
-        place = {"chunk_index": int(places.chunks[episode]), "file_index": int(places.files[episode])}
-        return self.path / self.description.info["video_path"].format(video_key=key, **place), begin_s
+        chunk, file = int(places.chunks[episode]), int(places.files[episode])
+        return self._path(self.description.info["video_path"], chunk, file, key), begin_s
+
+    def _path(self, pattern: str, chunk: int, file: int, key: str = "") -> Path:
+        """A file of the dataset; made once, since windows ask for the same ones and making a path takes its time."""
+        place = (pattern, chunk, file, key)
+        if place not in self._paths:
+            name = pattern.format(video_key=key, chunk_index=chunk, file_index=file)
+            self._paths[place] = self.path / name
+        return self._paths[place]
 
     def _all_files(self) -> list[Path]:
         """Every file with steps or frames."""
