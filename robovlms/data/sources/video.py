@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from robovlms.errors import DataError
 
 CODEC, PIXEL_FORMAT = "h264", "yuv420p"
-_ENCODER = {"crf": "17", "preset": "veryfast", "tune": "fastdecode", "g": "1", "bf": "0", "rc-lookahead": "0"}
+_ENCODER = {"crf": "18", "preset": "veryfast", "tune": "fastdecode", "g": "1", "bf": "0", "rc-lookahead": "0"}
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # more are slower; before: always one
 _BACK_OFF_S = (0.0, 1.0, 10.0, float("inf"))  # how far before a frame to look for its key frame
 
