@@ -1,0 +1,1 @@
+"""Checks of datasets, one family per file."""

@@ -1,0 +1,85 @@
+"""Statistics that a dataset brings along, against those of its numbers: normalisation uses the former."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from robovlms.data.checks.check import Check, Scope
+from robovlms.data.checks.episode import EpisodeNumbers
+from robovlms.data.checks.fault import Fault
+from robovlms.data.checks.lerobot_folder import stored_statistics
+from robovlms.data.sources import lerobot_layout as layout
+from robovlms.data.statistics import FeatureAccumulator
+from robovlms.errors import DataError
+
+_SAME = 1e-3  # share of the range by which an extreme, a mean or a standard deviation may differ
+_SAME_QUANTILE = 0.1  # likewise of quantiles; some writers merge those of episodes, which gives others
+_EXACT, _ROUGH = ("min", "max", "mean", "std"), ("q01", "q99")
+
+
+class LeRobotStatistics(Check):
+    """`meta/stats.json` agrees with the numbers. Without that file, or a feature in it, nothing is compared."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self._numbers = {layout.ACTION: FeatureAccumulator()}
+        self._numbers |= {layout.STATE: FeatureAccumulator()} if self.source.proprio_names else {}
+        self._is_whole = True
+
+    def episode(self, episode: EpisodeNumbers) -> Iterator[Fault]:
+        self._is_whole &= bool(episode.is_read.all())
+        if self._is_whole and len(episode):
+            self._numbers[layout.ACTION].add(episode.actions)
+            if episode.proprio is not None:
+                self._numbers[layout.STATE].add(episode.proprio)
+        return
+        yield
+
+    def end(self) -> Iterator[Fault]:
+        file = self.source.path / layout.STATS
+        try:
+            stored = stored_statistics(self.source.path)
+        except DataError as error:
+            yield Fault(check="statistics", file=file, message=str(error))
+            return
+        if not self._is_whole:
+            return  # of what could not be read nothing can be said
+        names = {layout.ACTION: self.source.action_space.names, layout.STATE: self.source.proprio_names}
+        for key, numbers in self._numbers.items():
+            if key in stored and numbers.count:
+                yield from self._compare(key, names[key], stored[key], numbers.summary())
+
+    def _compare(
+        self, key: str, names: tuple[str, ...], stored: dict[str, Any], found: dict[str, list]
+    ) -> Iterator[Fault]:
+        count = stored.get("count", found["count"])[0]
+        if count != found["count"][0]:
+            yield self._fault(key, "count", str(found["count"][0]), str(count), "fault")
+        span = np.maximum(np.array(found["max"]) - found["min"], 1e-6)
+        for column in (*_EXACT, *_ROUGH):
+            said = np.array(stored.get(column, found[column]), np.float64).ravel()
+            if said.shape != span.shape:
+                yield self._fault(key, column, f"{len(span)} numbers", f"{said.size} numbers", "fault")
+                continue
+            limit = _SAME_QUANTILE if column in _ROUGH else _SAME
+            is_wrong = ~(np.abs(said - found[column]) <= limit * span)
+            if is_wrong.any():
+                i = int(is_wrong.argmax())
+                expected, seen = f"{found[column][i]:g}", f"{said[i]:g}"
+                yield self._fault(
+                    f"{key} {names[i]}", column, expected, seen, "fault" if column in _EXACT else "warning"
+                )
+
+    def _fault(self, key: str, column: str, expected: str, seen: str, severity: str) -> Fault:
+        file = self.source.path / layout.STATS
+        return Fault(
+            check="statistics",
+            severity=severity,
+            file=file,
+            key=key,
+            expected=expected,
+            seen=seen,
+            message=f"{file}: {column} of {key!r} is {seen}, but the numbers give {expected}; normalisation would use "
+            "the former. Compute them again, or remove that file",
+        )
