@@ -23,7 +23,8 @@ def renamed(space: ActionSpace, names: Mapping[str, str]) -> ActionSpace:
 def union_space(spaces: Mapping[str, ActionSpace], robot: str) -> ActionSpace:
     """What a policy for all `spaces` predicts: the robot's dimensions first, then those that only others have.
 
-    Every dataset is normalised by its own statistics, so ranges may differ; meanings may not.
+    Every dataset is normalised by its own statistics, so ranges and scales ("m" and "0.02 m") may differ; meanings may
+    not.
 
     Args:
         spaces: name of the dataset -> its action space, already renamed.
@@ -45,6 +46,11 @@ def union_space(spaces: Mapping[str, ActionSpace], robot: str) -> ActionSpace:
     )
 
 
+def _unit(dimension: ActionDimension) -> str:
+    """What is measured, without the scale: "0.05 rad" is in rad."""
+    return dimension.unit.rpartition(" ")[2]
+
+
 def _check(
     one_name: str,
     one_space: ActionSpace,
@@ -53,10 +59,12 @@ def _check(
     other_space: ActionSpace,
     other: ActionDimension,
 ) -> None:
-    pairs = {"unit": (one.unit, other.unit), "kind": (one.kind, other.kind)}
+    pairs = {"unit": (_unit(one), _unit(other)), "kind": (one.kind, other.kind)}
     if one.kind != "gripper":
         fields = ("frame", "is_delta", "rotation")
         pairs |= {field: (getattr(one_space, field), getattr(other_space, field)) for field in fields}
+    if "none" in pairs.get("rotation", ()):  # one of the robots does not turn: they share translations only
+        del pairs["rotation"]
     for what, (first, second) in pairs.items():
         if first != second:
             raise ConfigError(

@@ -34,12 +34,17 @@ def test_alike_robots_share_everything() -> None:
         (space("xy", unit="rad"), r"'x' means two things: its unit is 'm' in a and 'rad' in b.*rename"),
         (space("xy", is_delta=False), "is_delta is True in a and False in b"),
         (space("yz", frame="tcp"), "'y' means two things: its frame is 'world' in a and 'tcp' in b"),
-        (space("x", rotation="axis_angle"), "rotation is 'none' in a and 'axis_angle' in b"),
+        (space("x", rotation="axis_angle"), "rotation is 'euler_xyz' in a and 'axis_angle' in b"),
     ],
 )
 def test_one_name_means_one_thing(other: ActionSpace, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        union_space({"a": space("xy"), "b": other}, "a")
+        union_space({"a": space("xy", rotation="euler_xyz"), "b": other}, "a")
+
+
+def test_scales_may_differ_and_a_robot_that_does_not_turn_shares_translations() -> None:
+    own = space("xy", rotation="euler_xyz")
+    assert union_space({"a": own, "b": space("x", unit="0.02 m"), "c": space("y", unit="scaled m")}, "a") == own
 
 
 def test_what_is_not_shared_may_differ() -> None:

@@ -10,6 +10,7 @@ from robovlms.data.sources.folder import FolderSource
 from robovlms.data.sources.hdf5 import HDF5Source
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.data.sources.lerobot_v21 import LeRobotV21Source
+from robovlms.data.sources.rlds import RldsSource
 from robovlms.errors import ConfigError, DataError, unknown_name
 
 SOURCES: dict[str, type[EpisodeSource]] = {
@@ -18,6 +19,7 @@ SOURCES: dict[str, type[EpisodeSource]] = {
     "hdf5": HDF5Source,
     "lerobot": LeRobotSource,
     "lerobot_v21": LeRobotV21Source,
+    "rlds": RldsSource,
 }
 
 
