@@ -141,7 +141,7 @@ def check_conventions(declared: ActionSpace, found: Conventions) -> list[Contrad
             lambda told, seen: abs(told / seen - 1) > RATE_TOLERANCE,
         ),
     }
-    if declared.is_delta is False:
+    if not declared.is_delta and found.is_delta.value is False:
         pairs["rotation"] = (declared.rotation, found.rotation, _other_rotation)
     meters = _meters_per_unit(declared)
     if meters is not None and declared.is_delta:

@@ -31,7 +31,6 @@ from robovlms.progress import ProgressBar
 
 _SHOWN_PER_CHECK = 3  # findings of one check in the summary
 _WIDTH_IN_FILE = 120  # characters, where output is no terminal
-_DAMAGES = ("damaged_file", "missing_file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +155,7 @@ def _open(path: Path, kind: str, options: dict[str, Any], findings: Findings) ->
 
 def _check_source(source: EpisodeSource, kind: str, findings: Findings, all_frames: bool, show_progress: bool) -> None:
     """Run the checks that look at episodes."""
-    damaged = frozenset(fault.file for fault in findings.listed if fault.check in _DAMAGES)
-    scope = Scope(source=source, all_frames=all_frames, damaged=damaged)
+    scope = Scope(source=source, all_frames=all_frames, damaged=frozenset(findings.damaged))
     checks = {name: check(scope) for name, check in (CHECKS | FORMAT_CHECKS.get(kind, {})).items()}
     with ProgressBar("Validate", len(source), unit="episodes", is_shown=show_progress) as progress:
         for index in range(len(source)):
@@ -192,9 +190,10 @@ def _show(report: ValidationReport, console: Console) -> None:
             table.add_row(name, severity, count, escape("\n".join(messages[:_SHOWN_PER_CHECK])))
     if table.row_count:
         console.print(table)
-    verdict = f"{len(report.faults)} faults" if report.faults else "no fault"
+    more = f" and {sum(report.more.values())} that are not listed" if report.more else ""
+    verdict = f"{len(report.faults)} fault{'s'[: len(report.faults) != 1]}" if report.faults else "no fault"
     console.print(
-        f"{report.num_episodes} episodes, {report.num_frames} steps: {verdict}, {len(report.warnings)} warnings "
+        f"{report.num_episodes} episodes, {report.num_frames} steps: {verdict}, {len(report.warnings)} warnings{more} "
         f"({len(report.checks)} checks, {report.seconds:.1f} s)",
         markup=False,
         soft_wrap=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+_DAMAGES = ("damaged_file", "missing_file")
 LISTED_PER_CHECK = 20  # findings of one check that are listed; the others are counted
 
 
@@ -47,6 +48,7 @@ class Findings:
         listed: in the order they were found.
         more: (check, severity) -> how many were found but not listed.
         checks: names of the checks that ran.
+        damaged: every file found missing or damaged, also those that are not listed.
     """
 
     def __init__(self, limit: int = LISTED_PER_CHECK) -> None:
@@ -54,6 +56,7 @@ class Findings:
         self.listed: list[Fault] = []
         self.more: Counter[tuple[str, str]] = Counter()
         self.checks: list[str] = []
+        self.damaged: set[Path] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def run(self, name: str, found: Iterable[Fault], file: Path) -> None:
@@ -80,6 +83,8 @@ class Findings:
         """Take one."""
         kind = fault.check, fault.severity
         self._counts[kind] += 1
+        if fault.check in _DAMAGES and fault.severity == "fault":
+            self.damaged.add(fault.file)
         if self._counts[kind] <= self.limit:
             self.listed.append(fault)
         else:

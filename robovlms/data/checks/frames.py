@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from robovlms.data.checks.check import Check
+from robovlms.data.checks.check import Check, Scope
 from robovlms.data.checks.episode import EpisodeNumbers, ReadError
 from robovlms.data.checks.fault import Fault
 from robovlms.errors import DataError
@@ -29,6 +29,16 @@ _LEAST_SUSPICIOUS, _LEAST_FROZEN = 5, 10  # steps
 
 class Frames(Check):
     """Frames can be decoded, have the size that is declared, show something, and change when the robot moves."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self._told: set[str] = set()
+
+    def is_new(self, message: str) -> bool:
+        """Whether a message has not been reported; one that names no step is the same for all steps of a file."""
+        is_new = message not in self._told and not self.scope.is_known(message)
+        self._told.add(message)
+        return is_new
 
     def episode(self, episode: EpisodeNumbers) -> Iterator[Fault]:
         good = np.flatnonzero(episode.is_read)
@@ -47,7 +57,7 @@ class _Looked:
     """What was seen of one camera in one episode."""
 
     def __init__(self, check: Frames, episode: EpisodeNumbers, camera: str) -> None:
-        self.source, self.scope, self.numbers, self.camera = check.source, check.scope, episode, camera
+        self.check, self.source, self.numbers, self.camera = check, check.source, episode, camera
         self._thumbs: dict[int, np.ndarray] = {}  # every frame looked at; small ones as they are
 
     def look(self, steps: np.ndarray) -> Iterator[Fault]:
@@ -94,7 +104,7 @@ class _Looked:
         try:
             frames = self._read(np.array([step]))
         except DataError as error:
-            if not self.scope.is_known(str(error)):
+            if self.check.is_new(str(error)):
                 yield self._unreadable(ReadError(step=step, message=str(error)))
         else:
             if len(frames):

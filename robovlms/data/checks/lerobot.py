@@ -239,7 +239,7 @@ def _timestamps(folder: LeRobotFolder, row: EpisodeRow, columns: dict[str, np.nd
         text = f"timestamps are {middle:g} s apart, which is {1 / middle:.4g} per second, but fps is {folder.fps:g}"
         yield _row_fault("fps", row, 0, "timestamp", text, np.full(1, expected), f"{middle:g}")
         return
-    worst = int(np.abs(distances - middle).argmax()) if len(distances) else 0
+    worst = int(np.abs(distances - middle).round(6).argmax()) if len(distances) else 0
     if len(distances) and abs(distances[worst] - middle) > _JITTER * middle:
         text = f"{distances[worst]:.4g} s after the step before, where {middle:.4g} s is usual"
         text += f"; the distances' standard deviation is {distances.std():.2g} s"

@@ -56,6 +56,7 @@ class LeRobotStatistics(Check):
         count = stored.get("count", found["count"])[0]
         if count != found["count"][0]:
             yield self._fault(key, "count", str(found["count"][0]), str(count), "fault")
+            return  # of other steps, so nothing else can agree
         span = np.maximum(np.array(found["max"]) - found["min"], 1e-6)
         for column in (*_EXACT, *_ROUGH):
             said = np.array(stored.get(column, found[column]), np.float64).ravel()
