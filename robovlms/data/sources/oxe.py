@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from robovlms.actions.pose import matrix_to_rpy, quaternion_xyzw_to_matrix
 from robovlms.actions.space import ActionDimension, ActionSpace
-from robovlms.errors import ConfigError, unknown_name
+from robovlms.errors import ConfigError, DataError, unknown_name
 from robovlms.typed_yaml import build, check_types, read_yaml, require
 
 _FILE = Path(__file__).with_name("oxe.yaml")
@@ -83,6 +83,9 @@ class OxeStandard:
 
         Args:
             read: key below steps/ -> numbers [k, m].
+
+        Raises:
+            DataError: if a key has fewer columns than are wanted.
         """
         return np.concatenate([_piece(piece, read(piece.key)) for piece in self.action], axis=1).astype(np.float32)
 
@@ -156,6 +159,8 @@ _GRIPPERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _piece(piece: ActionPiece, stored: np.ndarray) -> np.ndarray:
+    if piece.columns is not None and piece.columns[1] > stored.shape[1]:
+        raise DataError(f"{piece.key}: expected at least {piece.columns[1]} numbers per step, found {stored.shape[1]}")
     values = stored if piece.columns is None else stored[:, slice(*piece.columns)]
     if piece.gripper is not None:
         return _GRIPPERS[piece.gripper](values[:, 0].astype(np.float64))[:, None]

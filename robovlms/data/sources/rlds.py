@@ -161,7 +161,7 @@ class RldsSource(EpisodeSource, StreamableSource):
 
     @property
     def _is_large(self) -> bool:
-        return self._firsts[-1] > 1000
+        return bool(self._firsts[-1] > 1000)
 
     def _place(self, episode: int) -> tuple[int, int]:
         if not 0 <= episode < len(self):

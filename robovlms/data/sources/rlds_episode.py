@@ -124,7 +124,7 @@ class RldsEpisode(StreamedEpisode):
     def _picture(self, key: str, step: int, spec: CameraSpec) -> np.ndarray:
         try:
             pixels = np.asarray(open_picture(self.example.blob(key, step)).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, DataError) as error:
             raise DataError(f"step {step}, {key}: not readable as a picture: {error}") from error
         if pixels.shape[:2] != (spec.height, spec.width):
             raise DataError(
@@ -154,4 +154,4 @@ def open_picture(data: memoryview) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data))
     except OSError as error:
-        raise DataError(f"a picture of {len(data)} bytes cannot be read: {error}") from error
+        raise DataError(f"{len(data)} bytes that are no picture") from error
