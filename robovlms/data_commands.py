@@ -90,7 +90,7 @@ def _stats(flags: Namespace) -> None:
 
 def _convert_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the new dataset, LeRobot v3.0 layout")
-    parser.add_argument("--storage", choices=("png", "video"), default="video", help="default: %(default)s")
+    parser.add_argument("--storage", choices=("png", "raw", "video"), default="video", help="default: %(default)s")
     parser.add_argument("--image_size", type=int, help="height and width to resize frames to; default: as they are")
     parser.add_argument("--episodes", type=int, help="only the first ones")
     parser.add_argument("--skip_unreadable", action="store_true", help="leave out what cannot be read, and say which")

@@ -6,12 +6,12 @@ interrupted conversion goes on where it was and ends with the same bytes.
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from robovlms.actions.contract import CameraSpec
 from robovlms.data.sources.base import Episode, EpisodeSource
 from robovlms.data.sources.lerobot import LeRobotSource
-from robovlms.data.sources.lerobot_writer import LeRobotWriter
+from robovlms.data.sources.lerobot_writer import LeRobotWriter, Storage
 from robovlms.data.sources.registry import SOURCES
 from robovlms.errors import ConfigError, DataError
 from robovlms.progress import ProgressBar
@@ -24,7 +24,7 @@ def convert_dataset(
     source: EpisodeSource,
     out: Path,
     *,
-    storage: Literal["png", "video"] = "video",
+    storage: Storage = "video",
     image_size: int | None = None,
     num_episodes: int | None = None,
     skip_unreadable: bool = False,
@@ -36,7 +36,8 @@ def convert_dataset(
     Args:
         source: any dataset.
         out: folder to create; must not exist, or be empty.
-        storage: "video" is small and fast, and lossy; "png" keeps every pixel.
+        storage: "video" is small and fast, and lossy; "png" keeps every pixel; "raw" too, without packing them, which is
+            read fastest and takes most room.
         image_size: height and width of the new frames in pixels, as `data.image_size` does it in training; None keeps
             each camera's.
         num_episodes: how many episodes, from the first; None takes all.

@@ -90,6 +90,24 @@ def bridge_episode(episode: int, length: int, *, size: int = 8, instruction: str
     }
 
 
+def rt1_episode(episode: int, length: int, *, size: int = 10) -> dict[str, Any]:
+    """An episode with the keys of fractal20220817_data."""
+    rng = np.random.default_rng(100 + episode)
+    gripper = np.zeros((length, 1), np.float32)
+    gripper[length // 2] = 1.0  # close
+    pixels = rng.integers(0, 256, (length, size, size + 2, 3), np.uint8)
+    return {
+        "steps/observation/image": [picture(frame, "jpeg") for frame in pixels],
+        "steps/observation/natural_language_instruction": [f"pick {episode}".encode()] * length,
+        "steps/observation/base_pose_tool_reached": rng.random((length, 7)).astype(np.float32),
+        "steps/observation/gripper_closed": np.zeros((length, 1), np.float32),
+        "steps/action/world_vector": rng.normal(0, 0.02, (length, 3)).astype(np.float32),
+        "steps/action/rotation_delta": rng.normal(0, 0.05, (length, 3)).astype(np.float32),
+        "steps/action/gripper_closedness_action": gripper,
+        "steps/is_first": (np.arange(length) == 0).astype(np.int64),
+    }
+
+
 def write_rlds(
     path: Path, shards: Sequence[Sequence[Mapping[str, Any]]], *, name: str = "bridge_orig", version: str = "1.0.0"
 ) -> Path:
