@@ -110,7 +110,9 @@ def _proprio(source: EpisodeSource, statistics: FeatureStatistics | None) -> Tab
 
 
 def _seen(statistics: FeatureStatistics | None, i: int) -> str:
-    return "not known" if statistics is None else f"{statistics.min[i]:.4g} to {statistics.max[i]:.4g}"
+    if statistics is None:
+        return "not known"
+    return f"{statistics.min[i] + 0.0:.4g} to {statistics.max[i] + 0.0:.4g}"  # + 0.0: no -0
 
 
 def _statistics(source: EpisodeSource) -> dict[str, FeatureStatistics]:

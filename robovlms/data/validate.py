@@ -144,7 +144,9 @@ def _open(path: Path, kind: str, options: dict[str, Any], findings: Findings) ->
     """The dataset; None, and a fault, if it cannot be opened."""
     findings.checks.append("open")
     try:
-        return open_source(path, kind, **options)
+        source = open_source(path, kind, **options)
+        source.lengths.sum()  # some formats look into their files only now
+        return source
     except (ConfigError, MissingDependencyError):
         raise  # nothing is wrong with the dataset
     except Exception as error:  # whatever a damaged file makes a library raise

@@ -20,7 +20,7 @@ from robovlms.errors import DataError
 
 _AT_ONCE = 64  # frames decoded in one go
 _SAME = 2  # levels
-_CONSTANT = 3  # levels between the darkest and the brightest pixel of a picture that shows nothing
+_CONSTANT = 3  # levels between the darkest and the brightest pixel, in each colour, of a picture that shows nothing
 _MOVES = 0.05
 _LEAST_MOVE = 1e-3  # m or rad; less is noise
 _SUSPICIOUS_S, _FROZEN_S = 0.5, 2.0
@@ -124,13 +124,13 @@ class _Looked:
             yield self._fault(
                 "frame_size", step, f"frame is {seen}, expected {expected}", expected=str(expected), seen=str(seen)
             )
-        if int(frame.max()) - int(frame.min()) <= _CONSTANT:
+        if int(np.ptp(frame, axis=(0, 1)).max()) <= _CONSTANT:
             yield self._fault(
                 "constant_frame",
                 step,
-                f"every pixel is about {int(frame.mean())}: the picture shows nothing",
+                f"every pixel is about {frame[0, 0].tolist()}: the picture shows nothing",
                 expected="a picture",
-                seen=f"pixels of {frame.min()} to {frame.max()}",
+                seen=f"one colour, {frame[0, 0].tolist()}",
             )
 
     def _runs(self) -> Iterator[tuple[int, int]]:

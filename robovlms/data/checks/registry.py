@@ -21,6 +21,7 @@ from robovlms.data.checks.numbers import (
     Range,
     Readable,
 )
+from robovlms.data.checks.rlds import check_rlds
 from robovlms.data.checks.statistics import LeRobotStatistics
 from robovlms.data.checks.text import Instruction
 
@@ -48,4 +49,5 @@ FILE_CHECKS: dict[str, dict[str, Callable[[Path, Mapping[str, Any]], Iterator[Fa
     "hdf5": {"files": check_hdf5},
     "lerobot": {"files": check_lerobot},
     "lerobot_v21": {"files": check_lerobot},
+    "rlds": {"files": check_rlds},
 }

@@ -14,8 +14,8 @@ from robovlms.data.statistics import FeatureAccumulator
 from robovlms.errors import DataError
 
 _SAME = 1e-3  # share of the range by which an extreme, a mean or a standard deviation may differ
-_SAME_QUANTILE = 0.1  # likewise of quantiles; some writers merge those of episodes, which gives others
-_EXACT, _ROUGH = ("min", "max", "mean", "std"), ("q01", "q99")
+_EXACT = ("min", "max", "mean", "std")
+_ROUGH = ("q01", "q99")  # lerobot takes means of those of episodes, which may be anything between the extremes
 
 
 class LeRobotStatistics(Check):
@@ -55,28 +55,26 @@ class LeRobotStatistics(Check):
     ) -> Iterator[Fault]:
         count = stored.get("count", found["count"])[0]
         if count != found["count"][0]:
-            yield self._fault(key, "count", str(found["count"][0]), str(count), "fault")
+            yield self._fault(key, "count", str(found["count"][0]), str(count))
             return  # of other steps, so nothing else can agree
         span = np.maximum(np.array(found["max"]) - found["min"], 1e-6)
         for column in (*_EXACT, *_ROUGH):
             said = np.array(stored.get(column, found[column]), np.float64).ravel()
             if said.shape != span.shape:
-                yield self._fault(key, column, f"{len(span)} numbers", f"{said.size} numbers", "fault")
+                yield self._fault(key, column, f"{len(span)} numbers", f"{said.size} numbers")
                 continue
-            limit = _SAME_QUANTILE if column in _ROUGH else _SAME
-            is_wrong = ~(np.abs(said - found[column]) <= limit * span)
+            is_rough = column in _ROUGH
+            low, high = (found["min"], found["max"]) if is_rough else (found[column], found[column])
+            is_wrong = ~((said >= low - _SAME * span) & (said <= high + _SAME * span))
             if is_wrong.any():
                 i = int(is_wrong.argmax())
-                expected, seen = f"{found[column][i]:g}", f"{said[i]:g}"
-                yield self._fault(
-                    f"{key} {names[i]}", column, expected, seen, "fault" if column in _EXACT else "warning"
-                )
+                expected = f"{low[i]:g} to {high[i]:g}" if is_rough else f"{low[i]:g}"
+                yield self._fault(f"{key} {names[i]}", column, expected, f"{said[i]:g}")
 
-    def _fault(self, key: str, column: str, expected: str, seen: str, severity: str) -> Fault:
+    def _fault(self, key: str, column: str, expected: str, seen: str) -> Fault:
         file = self.source.path / layout.STATS
         return Fault(
             check="statistics",
-            severity=severity,
             file=file,
             key=key,
             expected=expected,
