@@ -30,8 +30,8 @@ from robovlms.data.sources.base import Episode, Steps
 from robovlms.data.sources.lerobot_writer import LeRobotWriter
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.vlm import build_policy, build_vlm
-from robovlms.train.optimizer import build_optimizer
 from robovlms.train.datasets import build_data_module
+from robovlms.train.optimizer import build_optimizer
 from robovlms.train.trainer import BaseTrainer
 
 ROOT = Path(__file__).parents[1]

@@ -36,8 +36,8 @@ def convert_dataset(
     Args:
         source: any dataset.
         out: folder to create; must not exist, or be empty.
-        storage: "video" is small and fast, and lossy; "png" keeps every pixel; "raw" too, without packing them, which is
-            read fastest and takes most room.
+        storage: "video" is small and fast, and lossy; "png" keeps every pixel; "raw" too, without packing them, which
+            is read fastest and takes most room.
         image_size: height and width of the new frames in pixels, as `data.image_size` does it in training; None keeps
             each camera's.
         num_episodes: how many episodes, from the first; None takes all.
