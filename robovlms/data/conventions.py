@@ -32,8 +32,9 @@ from robovlms.data.estimates import (
     fit_motion,
     unknown,
 )
-from robovlms.data.sources.base import EpisodeSource
-from robovlms.data.state_columns import state_columns
+from robovlms.data.sources.base import EpisodeSource, Steps
+from robovlms.data.sources.stream import StreamableSource
+from robovlms.data.state_columns import StateColumns, state_columns
 from robovlms.errors import DataError
 
 REFUSES = 0.8  # confidence
@@ -190,7 +191,7 @@ def _meters_per_unit(space: ActionSpace) -> float | None:
     return float(match[1] or 1) * _UNITS[match[2]] / per_step
 
 
-def _gripper(source: EpisodeSource, recordings: list[Recording], state) -> tuple[Estimate, Estimate]:
+def _gripper(source: EpisodeSource, recordings: list[Recording], state: StateColumns) -> tuple[Estimate, Estimate]:
     space = source.action_space
     if len(space.gripper_dims) != 1:
         return (unknown(f"{len(space.gripper_dims)} dimensions of kind gripper, expected one"),) * 2
@@ -205,15 +206,25 @@ def _sample(source: EpisodeSource, seed: int) -> list[Recording]:
     for episode in np.random.default_rng(seed).permutation(len(source))[:_MAX_EPISODES].tolist():
         if num_steps >= _MAX_STEPS:
             break
-        steps = np.arange(int(source.lengths[episode]))
-        if not len(steps):
-            continue
         try:
-            read = source.read(episode, steps, steps, ())
-            times_s = timestamps(source, episode)
+            read, times_s = _read(source, episode)
         except DataError:
             continue  # reading the episode in training says what is wrong with it
-        states = np.zeros((len(steps), 0)) if read.proprio is None else read.proprio.astype(np.float64)
+        if not len(read.actions):
+            continue
+        states = np.zeros((len(read.actions), 0)) if read.proprio is None else read.proprio.astype(np.float64)
         recordings.append(Recording(actions=read.actions.astype(np.float64), states=states, times_s=times_s))
-        num_steps += len(steps)
+        num_steps += len(read.actions)
     return recordings
+
+
+def _read(source: EpisodeSource, episode: int) -> tuple[Steps, np.ndarray | None]:
+    """Numbers and times of all steps; of a stream without asking for its lengths, which may take hours to learn."""
+    if isinstance(source, StreamableSource):
+        ends = np.cumsum([source.shard_records(shard) for shard in range(source.num_shards)])
+        shard = int(ends.searchsorted(episode, side="right"))
+        record = source.episode_at(shard, int(episode - ends[shard] + source.shard_records(shard)))
+        everything = np.arange(record.length)
+        return record.read(everything, everything, ()), None
+    everything = np.arange(int(source.lengths[episode]))
+    return source.read(episode, everything, everything, ()), timestamps(source, episode)

@@ -15,7 +15,7 @@ on the position too, but with a negative slope. The differences tell which of th
 may well be correlated by chance, but not their changes from step to step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -305,7 +305,9 @@ def _turned(turns: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (turns @ values[:, :, None])[:, :, 0]
 
 
-def _best(left: list[np.ndarray], told: list[np.ndarray], regress: Any) -> Fit:
+def _best(
+    left: list[np.ndarray], told: list[np.ndarray], regress: Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+) -> Fit:
     """The fit at the lag with the largest R²; `left` begins with what the first action leads to."""
     fits = []
     for lag in range(MAX_LAG + 1):

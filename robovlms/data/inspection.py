@@ -1,6 +1,7 @@
 """`robovlms data inspect`: what a dataset holds and what its numbers seem to mean, as tables."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from rich.console import Console
@@ -79,7 +80,7 @@ def _tasks(source: EpisodeSource) -> Table:
     return table
 
 
-def _said(ask, episode: int) -> str:
+def _said(ask: Callable[[int], str], episode: int) -> str:
     """A task or an instruction; what is wrong where there is none."""
     try:
         return ask(episode)

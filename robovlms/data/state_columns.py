@@ -6,7 +6,7 @@ at "_", "." and spaces, whatever their case; "robot0_eef_pos_x" is robot0, eef, 
     position      x y z             after words of _PLACE only: x, tcp_x, eef_pos_x, robot0_eef_pos_x, delta_x, …
                   pos_0 pos_1 pos_2  numbers need "pos" or "position" before them
     orientation   roll pitch yaw    Euler angles, after the same words
-                  quat_x … quat_w   a quaternion; quat_0 … is unknown, as it may begin with w
+                  quat_x … quat_w, qx … qw   a quaternion; quat_0 … is unknown, as it may begin with w
                   rot_x rot_y rot_z with rot, rotvec, axisangle or ori before the axis: a rotation vector
     rotation      rx ry rz          of an action only: three numbers of whatever meaning
     opening       gripper_width, gripper_opening, gripper_open, finger_1 and finger_2 (together): grow as it opens
@@ -20,7 +20,7 @@ at "_", "." and spaces, whatever their case; "robot0_eef_pos_x" is robot0, eef, 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,6 +77,7 @@ def _orientation(words: list[list[str]]) -> tuple[str, tuple[int, ...] | None]:
     known = (
         ("euler", ("roll", "pitch", "yaw"), lambda before: set(before) <= _PLACE),
         ("quaternion", tuple("xyzw"), lambda before: _after(before, _QUATERNION)),
+        ("quaternion", ("qx", "qy", "qz", "qw"), lambda before: set(before) <= _PLACE),
         ("rotation_vector", tuple("xyz"), lambda before: _after(before, _ROTATION_VECTOR)),
         ("unknown", ("rx", "ry", "rz"), lambda before: set(before) <= _PLACE),
     )
@@ -91,7 +92,7 @@ def _after(before: list[str], last: set[str]) -> bool:
     return bool(before) and before[-1] in last and set(before[:-1]) <= _PLACE
 
 
-def _axes(words, axes, fits) -> tuple[int, ...] | None:
+def _axes(words: list[list[str]], axes: Sequence[str], fits: Callable[[list[str]], bool]) -> tuple[int, ...] | None:
     """One column for each axis; None if there is none, or more than one."""
     found = [[i for i, split in enumerate(words) if split and split[-1] == axis and fits(split[:-1])] for axis in axes]
     return tuple(columns[0] for columns in found) if all(len(columns) == 1 for columns in found) else None

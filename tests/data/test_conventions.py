@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data.robots import PROPRIO, Robot, declared, make_robot, make_space, record
+from data.sources.rlds_fixture import bridge_episode, write_rlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from robovlms.actions.space import ActionDimension
 from robovlms.data.conventions import check_conventions, infer_conventions, refuse_contradictions
 from robovlms.data.sources.base import Episode, Steps
 from robovlms.data.sources.lerobot import LeRobotSource
+from robovlms.data.sources.rlds import RldsSource
 from robovlms.data.state_columns import state_columns
 from robovlms.errors import DataError
 
@@ -237,9 +239,23 @@ def test_the_sample_is_bounded_and_depends_on_the_seed() -> None:
     assert infer_conventions(robot, seed=1).is_delta.evidence != found.is_delta.evidence
 
 
+def test_a_stream_is_not_asked_for_its_lengths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    episodes = [bridge_episode(i, 30) for i in range(5)]
+    for i, episode in enumerate(episodes):
+        actions, states = record(i, length=30)
+        episode["steps/action"] = (actions * [*[0.02] * 3, 1, 1, 1, 1]).astype(np.float32)
+        episode["steps/observation/state"] = states[:, :7].astype(np.float32)
+    source = RldsSource(write_rlds(tmp_path, [episodes[:2], [], episodes[2:]]))
+    monkeypatch.setattr(RldsSource, "lengths", property(lambda self: pytest.fail("lengths")))
+    found = infer_conventions(source)
+    assert (found.num_episodes, found.num_steps) == (5, 145)  # the first step of each is left out
+    assert (found.is_delta.value, found.frame.value, found.gripper_opens.value) == (True, "world", "positive")
+    assert found.scale.value == pytest.approx(1.0, rel=0.1)
+
+
 COLUMNS = [
     (("x", "y", "z", "gripper_opening"), (0, 1, 2), None, (3,), 1),
-    (("eef_x", "eef_y", "eef_z", "eef_quat_x", "eef_quat_y", "eef_quat_z", "eef_quat_w", "finger_1", "finger_2"), (0, 1, 2), (3, 4, 5, 6), (7, 8), 1),
+    (("eef_x", "eef_y", "eef_z", *(f"eef_quat_{axis}" for axis in "xyzw"), "finger_1", "finger_2"), (0, 1, 2), (3, 4, 5, 6), (7, 8), 1),
     (("robot0_eef_pos_0", "robot0_eef_pos_1", "robot0_eef_pos_2"), (0, 1, 2), None, None, 0),
     (("joint_0", "z", "y", "x", "eef_rot_x", "eef_rot_y", "eef_rot_z"), (3, 2, 1), (4, 5, 6), None, 0),
     (("left_x", "left_y", "left_z", "object_x", "x", "y"), None, None, None, 0),
@@ -247,6 +263,7 @@ COLUMNS = [
     (("joint_0", "joint_1", "joint_2", "state_0", "state_1", "state_2", "gripper_action"), None, None, None, 0),
     (("gripper_closed",), None, None, (0,), -1),
     (("gripper", "gripper_action"), None, None, (0,), 0),
+    (("x", "y", "z", "qx", "qy", "qz", "qw", "gripper_closed"), (0, 1, 2), (3, 4, 5, 6), (7,), -1),
     (("quat_0", "quat_1", "quat_2", "quat_3"), None, None, None, 0),
 ]  # fmt: skip
 

@@ -296,6 +296,15 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+def test_statistics_per_episode_that_disagree_are_a_warning(tmp_path: Path) -> None:
+    path = old_lerobot("v21_video")(tmp_path / "set")
+    damage.set_cell(path / V21_DATA, 3, "action", 4.5, 0)
+    warning = found(path, "v21_video").warnings[0]
+    file = path / "meta/episodes_stats.jsonl"
+    assert (warning.check, warning.file, warning.episode, warning.key) == ("statistics", file, 1, "action")
+    assert "episode 1: max of 'action' is [2.0428, 2.1178], but its numbers give [4.5, 2.1178]" in warning.message
+
+
 def _remove(file: Path) -> None:
     with h5py.File(file, "r+") as stored:
         del stored["data/demo_1/actions"]

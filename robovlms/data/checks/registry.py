@@ -22,7 +22,7 @@ from robovlms.data.checks.numbers import (
     Readable,
 )
 from robovlms.data.checks.rlds import check_rlds
-from robovlms.data.checks.statistics import LeRobotStatistics
+from robovlms.data.checks.statistics import EpisodeStatistics, LeRobotStatistics
 from robovlms.data.checks.text import Instruction
 
 # Of every format.
@@ -40,7 +40,10 @@ CHECKS: dict[str, type[Check]] = {
 }
 
 # Format -> name -> check, of what only that format keeps.
-FORMAT_CHECKS: dict[str, dict[str, type[Check]]] = {"lerobot": {"statistics": LeRobotStatistics}}
+FORMAT_CHECKS: dict[str, dict[str, type[Check]]] = {
+    "lerobot": {"statistics": LeRobotStatistics},
+    "lerobot_v21": {"statistics": EpisodeStatistics},
+}
 
 # Format -> name -> check of the files, which needs no dataset that can be opened; arguments are its path and options.
 FILE_CHECKS: dict[str, dict[str, Callable[[Path, Mapping[str, Any]], Iterator[Fault]]]] = {

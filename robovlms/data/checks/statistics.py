@@ -10,12 +10,60 @@ from robovlms.data.checks.episode import EpisodeNumbers
 from robovlms.data.checks.fault import Fault
 from robovlms.data.checks.lerobot_folder import stored_statistics
 from robovlms.data.sources import lerobot_layout as layout
+from robovlms.data.sources.lerobot_v21 import read_lines
 from robovlms.data.statistics import FeatureAccumulator
 from robovlms.errors import DataError
 
 _SAME = 1e-3  # share of the range by which an extreme, a mean or a standard deviation may differ
 _EXACT = ("min", "max", "mean", "std")
 _ROUGH = ("q01", "q99")  # lerobot takes means of those of episodes, which may be anything between the extremes
+
+
+class EpisodeStatistics(Check):
+    """`meta/episodes_stats.jsonl` of LeRobot v2.1 agrees with the numbers of each episode.
+
+    Training does not use it, so a difference is a warning: the numbers are not those that were recorded.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self.file = self.source.path / "meta" / "episodes_stats.jsonl"
+        self._fault = ""
+        self._stored: dict[int, dict[str, Any]] = {}
+        try:
+            rows = read_lines(self.file, ("episode_index", "stats")) if self.file.is_file() else []
+            self._stored = {row["episode_index"]: row["stats"] for row in rows}
+        except DataError as error:
+            self._fault = str(error)
+
+    def episode(self, episode: EpisodeNumbers) -> Iterator[Fault]:
+        stored = self._stored.get(episode.index, {})
+        numbers = {layout.ACTION: episode.actions, layout.STATE: episode.proprio}
+        for key, values in numbers.items():
+            if values is None or key not in stored or not episode.is_read.all() or not len(values):
+                continue
+            found = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0, np.float64)}
+            span = np.maximum(found["max"] - found["min"], 1e-6)
+            for column, expected in found.items():
+                said = np.array(stored[key].get(column, expected), np.float64).ravel()
+                if said.shape != span.shape or (np.abs(said - expected) > _SAME * span).any():
+                    yield self._difference(episode.index, key, column, _text(expected), _text(said))
+
+    def end(self) -> Iterator[Fault]:
+        if self._fault:
+            yield Fault(check="statistics", file=self.file, message=self._fault)
+
+    def _difference(self, episode: int, key: str, column: str, expected: str, seen: str) -> Fault:
+        return Fault(
+            check="statistics",
+            severity="warning",
+            file=self.file,
+            episode=episode,
+            key=key,
+            expected=expected,
+            seen=seen,
+            message=f"{self.file}: episode {episode}: {column} of {key!r} is {seen}, but its numbers give {expected}",
+        )
 
 
 class LeRobotStatistics(Check):
@@ -82,3 +130,7 @@ class LeRobotStatistics(Check):
             message=f"{file}: {column} of {key!r} is {seen}, but the numbers give {expected}; normalisation would use "
             "the former. Compute them again, or remove that file",
         )
+
+
+def _text(values: np.ndarray) -> str:
+    return "[" + ", ".join(f"{value:.5g}" for value in values.tolist()) + "]"
