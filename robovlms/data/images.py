@@ -18,6 +18,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bit depth, colour type, compression, filter method, interlace
 _RGB8 = (8, 2, 0, 0, 0)
 _IHDR_AT, _IDAT_AT = len(_SIGNATURE), len(_SIGNATURE) + 12 + _HEADER.size
+_STORED = b"\x01\x00"  # zlib's head at level 0: what follows lies there as it is, so a first look saves nothing
 _END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 
 
@@ -78,7 +79,8 @@ def _decode_unfiltered(data: memoryview) -> np.ndarray | None:
     body = data[_IDAT_AT + 8 : _IDAT_AT + 8 + size]
     if data[:_IHDR_AT] != _SIGNATURE or tuple(kind) != _RGB8 or name != b"IDAT" or data[-12:] != _END:
         return None
-    if zlib.decompressobj().decompress(body, 1) != b"\0":
+    is_stored = body[1:3] == _STORED
+    if not is_stored and zlib.decompressobj().decompress(body, 1) != b"\0":
         return None
     pixels = zlib.decompress(body, bufsize=height * (1 + 3 * width))
     rows = np.frombuffer(pixels, np.uint8).reshape(height, 1 + 3 * width)

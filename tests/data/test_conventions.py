@@ -255,7 +255,8 @@ def test_a_stream_is_not_asked_for_its_lengths(tmp_path: Path, monkeypatch: pyte
 
 COLUMNS = [
     (("x", "y", "z", "gripper_opening"), (0, 1, 2), None, (3,), 1),
-    (("eef_x", "eef_y", "eef_z", *(f"eef_quat_{axis}" for axis in "xyzw"), "finger_1", "finger_2"), (0, 1, 2), (3, 4, 5, 6), (7, 8), 1),
+    (("eef_x", "eef_y", "eef_z", *(f"eef_quat_{axis}" for axis in "xyzw"), "finger_1", "finger_2"),
+     (0, 1, 2), (3, 4, 5, 6), (7, 8), 1),
     (("robot0_eef_pos_0", "robot0_eef_pos_1", "robot0_eef_pos_2"), (0, 1, 2), None, None, 0),
     (("joint_0", "z", "y", "x", "eef_rot_x", "eef_rot_y", "eef_rot_z"), (3, 2, 1), (4, 5, 6), None, 0),
     (("left_x", "left_y", "left_z", "object_x", "x", "y"), None, None, None, 0),

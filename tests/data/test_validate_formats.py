@@ -101,6 +101,9 @@ CLEAN = {"calvin": calvin, "hdf5": hdf5, "folder": folder, "rlds": rlds}
 CLEAN |= {name: old_lerobot(name) for name in ("v21_video", "v21_image", "v30_video", "v30_image")}
 
 
+FORMATS = {"v21_video": "lerobot_v21", "v21_image": "lerobot_v21", "v30_video": "lerobot", "v30_image": "lerobot"}
+
+
 def options(name: str) -> dict[str, Any]:
     """What a dataset of the lerobot library does not say; its numbers are noise, so there is no binary gripper."""
     if not name.startswith("v"):
@@ -265,6 +268,16 @@ CASES: dict[str, Case] = {
     "missing table": (
         "folder", lambda p: (p / "episodes/1/steps.csv").unlink(), "missing_file", "episodes/1", None, None, "found 0",
     ),
+    "missing picture": (
+        "folder",
+        lambda p: (p / "episodes/1/front/000007.png").unlink(),
+        "missing_file", "episodes/1", None, None, "000008.png: frame 7 is missing before it",
+    ),
+    "statistics of v2.1 that are no text": (
+        "v21_video",
+        lambda p: (p / "meta/episodes_stats.jsonl").write_bytes(b"\xff{}"),
+        "statistics", "meta/episodes_stats.jsonl", None, None, "not readable",
+    ),
     "truncated picture": (
         "folder",
         lambda p: damage.truncate(p / "episodes/1/front/000000.png"),
@@ -321,3 +334,24 @@ def test_every_damage_is_found(tmp_path: Path, case: str) -> None:
     same = [one for one in report.faults if (one.check, one.file, one.episode, one.step) == place]
     fault = next((one for one in same if message in one.message), None)
     assert fault, [(one.check, str(one.file), one.episode, one.step, one.message) for one in report.faults]
+
+
+HARM: dict[str, Callable[[Path, np.random.Generator], Any]] = {
+    "truncate": lambda file, rng: damage.truncate(file, rng.random()),
+    "empty": lambda file, rng: file.write_bytes(b""),
+    "delete": lambda file, rng: file.unlink(),
+    "noise": lambda file, rng: file.write_bytes(rng.bytes(500)),
+    "flip": lambda file, rng: damage.flip_byte(file, int(rng.integers(file.stat().st_size))),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("name", CLEAN)
+def test_nothing_crashes_it(tmp_path: Path, name: str, harm: str) -> None:
+    rng = np.random.default_rng(sum(map(ord, name + harm)))
+    path = tmp_path / "set"
+    CLEAN[name](path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    HARM[harm](files[rng.integers(len(files))], rng)
+    report = find_faults(path, FORMATS.get(name, name), options(name), all_frames=False, show_progress=False)
+    assert report.checks

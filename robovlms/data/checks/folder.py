@@ -47,11 +47,14 @@ def _episode(description: FolderDescription, folder: Path) -> Iterator[Fault]:
         table.numbers((*description.action_space.names, *description.proprio))
         check = "timestamps"
         yield from _times(table, description.action_space.control_hz)
+        check = "missing_file"
+        for camera, pattern in description.cameras.items():
+            yield from (
+                _video(folder / pattern, camera) if is_video(pattern) else _pictures(folder, camera, pattern, table)
+            )
     except DataError as error:
-        yield Fault(check=check, file=tables[0], message=str(error))
-        return
-    for camera, pattern in description.cameras.items():
-        yield from _video(folder / pattern, camera) if is_video(pattern) else _pictures(folder, camera, pattern, table)
+        file = folder if check == "missing_file" else tables[0]
+        yield Fault(check=check, file=file, message=str(error))
 
 
 def _times(table: Table, control_hz: float) -> Iterator[Fault]:
@@ -101,7 +104,7 @@ def _video(file: Path, camera: str) -> Iterator[Fault]:
 def _lacking(description: FolderDescription, folders: list[Path]) -> Iterator[Fault]:
     """Cameras that only some episodes have."""
     for camera, pattern in description.cameras.items():
-        has = [(one / pattern).is_file() if is_video(pattern) else bool(frame_files(one, pattern)) for one in folders]
+        has = [(one / pattern).is_file() if is_video(pattern) else _has_pictures(one, pattern) for one in folders]
         for folder, is_there in zip(folders, has, strict=True):
             if not is_there and any(has):
                 yield Fault(
@@ -111,3 +114,10 @@ def _lacking(description: FolderDescription, folders: list[Path]) -> Iterator[Fa
                     key=camera,
                     message=f"{folder}: has no frames of camera {camera!r}, which other episodes have",
                 )
+
+
+def _has_pictures(folder: Path, pattern: str) -> bool:
+    try:
+        return bool(frame_files(folder, pattern))
+    except DataError:
+        return True  # but not all of them, which has been reported

@@ -32,10 +32,12 @@ def video_facts(file: Path) -> VideoFacts:
     """Read the index of a video.
 
     Raises:
-        av.FFmpegError, OSError, IndexError: if it is damaged or holds no video.
+        av.FFmpegError, OSError, IndexError, ValueError: if it is damaged or holds no video.
     """
     with av.open(str(file)) as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError("its header does not say how it is encoded")
         num_frames = sum(packet.size > 0 for packet in container.demux(stream))
         return VideoFacts(
             num_frames=num_frames, fps=float(stream.average_rate or 0), height=stream.height, width=stream.width

@@ -33,8 +33,8 @@ class EpisodeStatistics(Check):
         try:
             rows = read_lines(self.file, ("episode_index", "stats")) if self.file.is_file() else []
             self._stored = {row["episode_index"]: row["stats"] for row in rows}
-        except DataError as error:
-            self._fault = str(error)
+        except (DataError, ValueError) as error:  # bytes that are no text are a ValueError
+            self._fault = str(error) if isinstance(error, DataError) else f"{self.file}: not readable: {error}"
 
     def episode(self, episode: EpisodeNumbers) -> Iterator[Fault]:
         stored = self._stored.get(episode.index, {})

@@ -118,7 +118,8 @@ class LeRobotSource(EpisodeSource):
                 raise DataError(f"{self.path}: episode {episode} has {self.lengths[episode]} steps, asked for {asked}")
         file = self.file(episode)
         self._check_episode(episode, file)
-        images = {name: self._frames(episode, file, self._camera_key(name), frames) for name in cameras}
+        keys = tuple(map(self._camera_key, cameras))
+        images = {name: self._frames(episode, file, key, frames, keys) for name, key in zip(cameras, keys, strict=True)}
         has_proprio = bool(self.proprio_names)
         return Steps(
             images={name: pixels for name, pixels in images.items() if pixels is not None},
@@ -209,13 +210,18 @@ class LeRobotSource(EpisodeSource):
             check_finite(values, f"{file}: episode {episode}", key, names, steps)
         return values
 
-    def _frames(self, episode: int, file: Path, key: str, steps: np.ndarray) -> np.ndarray | None:
-        """Frames of one camera, uint8 [k, h, w, 3], each decoded once; None if the episode lacks it."""
+    def _frames(
+        self, episode: int, file: Path, key: str, steps: np.ndarray, keys: tuple[str, ...]
+    ) -> np.ndarray | None:
+        """Frames of one of the cameras `keys`, uint8 [k, h, w, 3], each decoded once; None if the episode lacks it."""
         read = self._from_video if key in self.description.video_keys else self._from_pictures
-        return read(episode, file, key, steps)
+        return read(episode, file, key, steps, keys)
 
-    def _from_pictures(self, episode: int, file: Path, key: str, steps: np.ndarray) -> np.ndarray | None:
-        stored = self._columns.blobs(file, key, self._episodes.begins[episode] + steps)
+    def _from_pictures(
+        self, episode: int, file: Path, key: str, steps: np.ndarray, keys: tuple[str, ...]
+    ) -> np.ndarray | None:
+        others = tuple(one for one in keys if one not in self.description.video_keys)
+        stored = self._columns.blobs(file, key, self._episodes.begins[episode] + steps, others)
         if all(data is None for data in stored):
             return None
         decoded: dict[int, np.ndarray] = {}
@@ -227,7 +233,9 @@ class LeRobotSource(EpisodeSource):
                     raise DataError(f"{file}: episode {episode}, step {step}, {key}: {error}") from error
         return decoded[step][None] if len(steps) == 1 else np.stack([decoded[step] for step in steps.tolist()])
 
-    def _from_video(self, episode: int, file: Path, key: str, steps: np.ndarray) -> np.ndarray | None:
+    def _from_video(
+        self, episode: int, file: Path, key: str, steps: np.ndarray, keys: tuple[str, ...]
+    ) -> np.ndarray | None:
         place = self._video(episode, key)
         if place is None:
             return None

@@ -31,7 +31,7 @@ Storage = Literal["png", "raw", "video"]
 _COMPRESSION = {"png": 1, "raw": 0}  # of PNG: 0 = the pixels as they are, between the marks of a file
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _MIB = 2**20
-_PICTURES_PER_READ = 2 * _MIB  # size of a row group with pictures: a window of a few steps should not read hundreds
+_PICTURES_PER_READ = _MIB  # size of a row group with pictures: a window of a few steps should not read hundreds
 
 
 class LeRobotWriter:
@@ -267,8 +267,12 @@ class _DataFiles:
             self.number, self.num_bytes = self.number + 1, 0
             path = self.folder / layout.DATA.format(**layout.chunk_and_file(self.number))
             path.parent.mkdir(parents=True, exist_ok=True)
-            with_extremes = [name for name in self.schema.names if not name.startswith(layout.IMAGES)]
-            self.writer = pq.ParquetWriter(path, self.schema, use_dictionary=False, write_statistics=with_extremes)
+            numbers = [name for name in self.schema.names if not name.startswith(layout.IMAGES)]
+            leaves = [name if name in numbers else f"{name}.bytes" for name in self.schema.names]
+            packed = {name: "SNAPPY" if name in numbers else "NONE" for name in leaves}  # a picture is packed already
+            self.writer = pq.ParquetWriter(
+                path, self.schema, use_dictionary=False, write_statistics=numbers, compression=packed
+            )
         self.writer.write_table(table, row_group_size=self._row_group_size(table))
         self.num_bytes += table.nbytes
         return self.number

@@ -35,7 +35,8 @@ class ParquetColumns:
         self.num_bytes = 0
         self._files: OrderedDict[Path, pq.ParquetFile] = OrderedDict()
         self._offsets: dict[Path, np.ndarray] = {}
-        self._columns: OrderedDict[tuple[Path, int, str], np.ndarray | pa.Array] = OrderedDict()
+        self._numbers: OrderedDict[tuple[Path, int, str], np.ndarray] = OrderedDict()
+        self._pictures: OrderedDict[tuple[Path, int, str], pa.Array] = OrderedDict()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ParquetColumns, (self.limit_bytes, self.together, self.max_open)
@@ -54,17 +55,26 @@ class ParquetColumns:
             out[where] = piece
         return out
 
-    def blobs(self, path: Path, column: str, rows: np.ndarray) -> list[memoryview | None]:
+    def blobs(self, path: Path, column: str, rows: np.ndarray, others: tuple[str, ...] = ()) -> list[memoryview | None]:
         """Return the bytes in rows int64 [k] of a column of pictures; None where there is no picture.
+
+        Args:
+            path: the file.
+            column: its column.
+            rows: which of its rows.
+            others: columns that are read along, because they are asked for next.
 
         Raises:
             DataError: if the file is damaged, or lacks the column or a row.
         """
         out: list[memoryview | None] = [None] * len(rows)
         for where, group, local in self._find(path, rows):
-            stored = self._column(path, group, column)
+            stored = self._column(path, group, column, others)
+            _, offsets, data = stored.buffers()
+            ends = np.frombuffer(offsets, np.int32)[stored.offset :].tolist()
+            is_there = stored.is_valid().to_pylist() if stored.null_count else [True] * len(stored)
             for i, row in zip(where.tolist(), local.tolist(), strict=True):
-                out[i] = memoryview(stored[row].as_buffer()) if stored[row].is_valid else None
+                out[i] = memoryview(data)[ends[row] : ends[row + 1]] if is_there[row] else None
         return out
 
     def _find(self, path: Path, rows: np.ndarray) -> list[tuple[np.ndarray, int, np.ndarray]]:
@@ -76,9 +86,10 @@ class ParquetColumns:
         group = int(offsets.searchsorted(first, side="right")) - 1
         if last < offsets[group + 1]:  # the common case: one episode, one row group
             return [(np.arange(len(rows)), group, rows - offsets[group])]
-        groups = np.searchsorted(offsets, rows, side="right") - 1
-        positions = {group: np.flatnonzero(groups == group) for group in np.unique(groups).tolist()}
-        return [(where, group, rows[where] - offsets[group]) for group, where in positions.items()]
+        positions: dict[int, list[int]] = {}
+        for i, group in enumerate((np.searchsorted(offsets, rows, side="right") - 1).tolist()):
+            positions.setdefault(group, []).append(i)
+        return [(np.array(where), group, rows[where] - offsets[group]) for group, where in positions.items()]
 
     def _offsets_of(self, path: Path) -> np.ndarray:
         """Where the row groups of a file begin, int64, with the number of rows as the last entry."""
@@ -99,34 +110,41 @@ class ParquetColumns:
         self._files.move_to_end(path)
         return self._files[path]
 
-    def _column(self, path: Path, group: int, column: str) -> np.ndarray | pa.Array:
+    def _column(self, path: Path, group: int, column: str, others: tuple[str, ...] = ()) -> np.ndarray | pa.Array:
         key = (path, group, column)
-        if key in self._columns:
-            self._columns.move_to_end(key)
-            return self._columns[key]
-        wanted = self.together if column in self.together else (column,)
+        for kept in (self._numbers, self._pictures):
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        wanted = self.together if column in self.together else tuple({column: None, **dict.fromkeys(others)})
         read = self._read(path, group, wanted)
         for name, values in read.items():
-            if (path, group, name) not in self._columns:
+            if not any((path, group, name) in kept for kept in (self._numbers, self._pictures)):
                 self._remember((path, group, name), values)
         return read[column]
 
     def _remember(self, key: tuple[Path, int, str], values: np.ndarray | pa.Array) -> None:
         if values.nbytes > self.limit_bytes:
             return
-        self._columns[key] = values
+        kept = self._numbers if isinstance(values, np.ndarray) else self._pictures
+        kept[key] = values
         self.num_bytes += values.nbytes
-        while self.num_bytes > self.limit_bytes:
-            self.num_bytes -= self._columns.popitem(last=False)[1].nbytes
+        while self.num_bytes > self.limit_bytes:  # pictures first: they are large, and every window needs its numbers
+            self.num_bytes -= (self._pictures or self._numbers).popitem(last=False)[1].nbytes
 
     def _read(self, path: Path, group: int, columns: tuple[str, ...]) -> dict[str, np.ndarray | pa.Array]:
         file = self._file(path)
         try:
             table = file.read_row_group(group, columns=list(columns), use_threads=False)
-            return {name: _unpacked(table.column(name).combine_chunks()) for name in columns}
+            return {name: _unpacked(_whole(table.column(name))) for name in columns}
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             names = ", ".join(repr(name) for name in columns)
             raise DataError(f"{path}: row group {group}, column {names} not readable: {error}") from error
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; not copied if it is one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _unpacked(array: pa.Array) -> np.ndarray | pa.Array:
