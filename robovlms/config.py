@@ -125,7 +125,7 @@ class DataConfig:
         mix: name of a table of Open X-Embodiment sets, see `robovlms.data.sources.oxe`; None = the set at `path`.
         mixture: several datasets instead of `path`.
         mixture_by: what the weights of a mixture are shares of: samples drawn ("weight"), or what each set holds, times
-            its weight ("frames", "episodes").
+            its weight ("frames", "episodes"); None = frames for a named mix, else weight.
         balance: within a dataset, draw each window equally often ("frame"), or each episode, whatever its length.
         robot: name of the set of a mixture whose robot the policy is for: its cameras, action space and statistics go
             into the contract; None takes the first.
@@ -156,7 +156,7 @@ class DataConfig:
     stream: bool = False
     mix: str | None = None
     mixture: tuple[SourceConfig, ...] = ()
-    mixture_by: Literal["weight", "frames", "episodes"] = "weight"
+    mixture_by: Literal["weight", "frames", "episodes"] | None = None
     balance: Literal["frame", "episode"] = "frame"
     robot: str | None = None
     target_hz: float | None = None

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robovlms.errors import ConfigError
+from robovlms.errors import ConfigError, DataError
 from robovlms.typed_yaml import parse_value
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def add_data_flags(parser: ArgumentParser) -> None:
 
 def run_data(flags: Namespace) -> None:
     """Do what `robovlms data ACTION` asks for."""
-    ACTIONS[flags.action][2](flags)
+    try:
+        ACTIONS[flags.action][2](flags)
+    except OSError as error:
+        raise DataError(f"{error.filename or flags.path}: {error.strerror or error}") from error
 
 
 def options_of(texts: list[str]) -> dict[str, Any]:
@@ -44,6 +47,9 @@ def options_of(texts: list[str]) -> dict[str, Any]:
     wrong = [text for text, (_, equals, _) in zip(texts, pairs, strict=True) if not equals]
     if wrong:
         raise ConfigError(f"--options {wrong[0]}: expected KEY=VALUE")
+    taken = [key for key, _, _ in pairs if key in ("path", "format")]
+    if taken:
+        raise ConfigError(f"--options {taken[0]}: is not an option of a format; give it before")
     return {key: parse_value(value) for key, _, value in pairs}
 
 

@@ -62,7 +62,7 @@ def unknown_name(what: str, name: str, choices: Iterable[str]) -> str:
     >>> unknown_name("task", "buton-press-v3", ["button-press-v3", "reach-v3"])
     "unknown task 'buton-press-v3'; did you mean 'button-press-v3'? Choices: button-press-v3, reach-v3"
     """
-    known = sorted(choices)
+    known, name = sorted(map(str, choices)), name if isinstance(name, str) else str(name)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     shown = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")

@@ -101,10 +101,12 @@ def _write_all(
 def _read(source: EpisodeSource, episode: int, skip_unreadable: bool, show_progress: bool) -> Episode | None:
     """An episode; None if it cannot be read and that is not to stop the conversion."""
     try:
+        if source.lengths[episode] == 0:
+            raise DataError(f"{source.file(episode)}: episode {episode} has no step")
         return source.read_episode(episode)
     except DataError as error:
         if not skip_unreadable:
-            raise DataError(f"{error}; to leave such episodes out, ask for skip_unreadable") from error
+            raise DataError(f"{error}; to leave such episodes out: --skip_unreadable") from error
         if show_progress:
             print(f"left out: {error}", flush=True)
         return None
@@ -124,7 +126,11 @@ def _resized_camera(camera: CameraSpec, image_size: int | None) -> CameraSpec:
 def _origin(source: EpisodeSource) -> dict[str, Any]:
     """Where the data comes from; no folder of this machine but the last."""
     format = next((name for name, kind in SOURCES.items() if kind is type(source)), type(source).__name__)
-    return {"format": format, "name": source.path.absolute().name, "fingerprint": source.fingerprint}
+    return {
+        "format": format,
+        "name": str(source.provenance.get("name") or source.path.absolute().name),
+        "fingerprint": source.fingerprint,
+    }
 
 
 def _robot_type(source: EpisodeSource) -> str:

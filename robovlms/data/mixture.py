@@ -89,6 +89,8 @@ def _size(part: Part, by: _MixtureBy) -> float:
     if by == "weight":
         return 1.0
     if isinstance(part, StreamingDataset):
+        if by == "frames" and part.num_frames is not None:
+            return float(part.num_frames)
         if by == "frames":
             raise ConfigError(
                 f"{part.source.path} is streamed, so nobody counted its frames; set data.mixture_by: episodes or weight"

@@ -44,6 +44,7 @@ class StreamingDataset:
         window_size: t, frames per window, now included.
         fwd_pred_next_n: n, actions per frame.
         pool_episodes: episodes that are mixed, over all lanes.
+        num_frames: steps of the dataset, where somebody counted them; None = unknown.
 
     Raises:
         DataError: if the dataset cannot be streamed.
@@ -57,12 +58,15 @@ class StreamingDataset:
         window_size: int,
         fwd_pred_next_n: int,
         pool_episodes: int = 64,
+        num_frames: int | None = None,
     ) -> None:
-        self.source = source
+        self.source, self.num_frames = source, num_frames
         self.view = source if isinstance(source, SourceView) else None
         inner = source.source if isinstance(source, SourceView) else source
         if not isinstance(inner, StreamableSource):
-            raise DataError(f"{source.path}: a dataset of {type(inner).__name__} cannot be streamed; set stream: false")
+            raise DataError(
+                f"{source.path}: a dataset of {type(inner).__name__} cannot be streamed; set data.stream: false"
+            )
         self.stream: StreamableSource = inner
         self.builder, self.cameras = builder, builder.cameras
         self.window_size, self.fwd_pred_next_n = window_size, fwd_pred_next_n
@@ -88,6 +92,7 @@ class StreamingDataset:
         dataset: int = 0,
         mirror: Mirror | None = None,
         pool_episodes: int = 64,
+        num_frames: int | None = None,
     ) -> "StreamingDataset":
         """Make one with the arguments of `BaseTaskDataset`."""
         height, width = common_size(source, cameras)
@@ -110,6 +115,7 @@ class StreamingDataset:
             window_size=window_size,
             fwd_pred_next_n=fwd_pred_next_n,
             pool_episodes=pool_episodes,
+            num_frames=num_frames,
         )
 
     def lane(self, number: int, num_lanes: int, seed: int, state: dict[str, Any] | None = None) -> "Lane":
@@ -120,7 +126,8 @@ class StreamingDataset:
         """
         if self.num_episodes < num_lanes:
             raise DataError(
-                f"{self.source.path}: {self.num_episodes} episodes are too few for {num_lanes} lanes; set stream: false"
+                f"{self.source.path}: {self.num_episodes} episodes are too few for the {num_lanes} parts that a stream "
+                "is read in; set data.stream: false"
             )
         return Lane(self, number, num_lanes, seed, state)
 

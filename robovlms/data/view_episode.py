@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 
 from robovlms.data.sources.base import EpisodeSource
+from robovlms.errors import DataError
 
 MOST_FRAMES = 120
 _LONGEST_SIDE_PX = 480
@@ -46,6 +47,8 @@ def read_episode_view(source: EpisodeSource, number: int) -> EpisodeView:
         DataError: as `EpisodeSource.read`.
     """
     everything = np.arange(int(source.lengths[number]))
+    if not len(everything):
+        raise DataError(f"{source.file(number)}: episode {number} has no step")
     shown = evenly(len(everything), MOST_FRAMES)
     numbers = source.read(number, everything, everything, ())
     pictures = source.read(number, shown, shown, tuple(camera.name for camera in source.cameras))

@@ -97,7 +97,8 @@ def build_data_module(config: RunConfig, backbone: Backbone, *, rank: int = 0, w
     pairs = [_parts(number, one, config, contract, prompts) for number, one in enumerate(sets)]
     train, val = [pair[0] for pair in pairs], [pair[1] for pair in pairs if pair[1] is not None]
     weights, is_alone = [one.config.weight for one in sets], len(sets) == 1
-    mixed = Mixture(train, weights, by=config.data.mixture_by, action_space=contract.head_space)
+    by = config.data.mixture_by or ("weight" if config.data.mix is None else "frames")
+    mixed = Mixture(train, weights, by=by, action_space=contract.head_space)
     return GRDataModule(
         train_dataset=train[0] if is_alone else mixed,
         val_dataset=(val[0] if is_alone else Mixture(val)) if val else None,
@@ -180,7 +181,8 @@ def _parts(
         "mirror": _mirror(view, contract) if config.data.augment.mirror else None,
     }
     if one.config.stream:
-        return StreamingDataset.of(view, pool_episodes=config.data.pool_episodes, **settings), None
+        counted = {"pool_episodes": config.data.pool_episodes, "num_frames": one.source.statistics["action"].count}
+        return StreamingDataset.of(view, **counted, **settings), None
     train, val = split_episodes(one.source, config.data.val_episodes)
     return (
         BaseTaskDataset(view, episodes=train, **settings),

@@ -100,7 +100,7 @@ def test_nothing_can_be_read() -> None:
 
 
 def test_too_few_episodes_for_the_lanes() -> None:
-    with pytest.raises(DataError, match="3 episodes are too few for 4 lanes; set stream: false"):
+    with pytest.raises(DataError, match="3 episodes are too few for the 4 parts .* set data.stream: false"):
         stream_dataset(FakeStream([[3, 3, 3]])).lane(0, 4, 0)
 
 

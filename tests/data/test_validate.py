@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from data import damage
 from data.damage import DATA, EPISODES
-from data.robots import PROPRIO, make_space, record
+from data.robots import PROPRIO, Robot, make_robot, make_space, record
 
 from robovlms.__main__ import main
+from robovlms.data.checks.episode import read_numbers
 from robovlms.data.checks.fault import Fault, Findings
 from robovlms.data.checks.registry import FILE_CHECKS, FORMAT_CHECKS
 from robovlms.data.sources.base import Episode, Steps
@@ -168,6 +169,24 @@ def test_a_check_that_cannot_go_on_is_a_fault() -> None:
         "first",
         "f: the check could not be finished: RuntimeError: two lines",
     ]
+
+
+class Broken(Robot):
+    """Its library fails at one step in its own way."""
+
+    def read(self, episode: int, frames: np.ndarray, steps: np.ndarray, cameras: tuple[str, ...]) -> Steps:
+        if 7 in steps:
+            raise KeyError("no\nsuch item")
+        return super().read(episode, frames, steps, cameras)
+
+
+def test_an_error_of_a_library_is_a_fault_of_its_step() -> None:
+    robot = make_robot(num_episodes=1)
+    numbers = read_numbers(Broken(robot.action_space, robot._episodes), 0)
+    assert [(error.step, error.message) for error in numbers.errors] == [
+        (7, "robot: episode 0: KeyError: 'no\\nsuch item'")
+    ]
+    assert np.flatnonzero(~numbers.is_read).tolist() == [7]
 
 
 @pytest.mark.parametrize("what", ["nothing", "an empty folder", "a file"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robovlms.data.sources.base import EpisodeSource
-from robovlms.errors import DataError
+from robovlms.data.sources.base import EpisodeSource, Steps
+from robovlms.errors import DataError, MissingDependencyError
 
 _NOT_FINITE = re.compile(r", step (\d+): (\S+) '(.*)' is (nan|-?inf)$")  # what `check_finite` says
 _TWO_SIZES = re.compile(r"\[[\d, T]+\].*\[[\d, T]+\]|pixels")
@@ -92,7 +92,7 @@ def read_numbers(source: EpisodeSource, episode: int) -> EpisodeNumbers:
     errors: list[ReadError] = []
     for steps in _attempts(length):
         try:
-            read = source.read(episode, steps, steps, ())
+            read = read_steps(source, episode, steps, steps, ())
         except DataError as error:
             if len(steps) > 1 and length > 1:
                 continue  # some of them are bad; the attempts that follow say which
@@ -116,6 +116,23 @@ def read_numbers(source: EpisodeSource, episode: int) -> EpisodeNumbers:
         is_read=is_read,
         errors=tuple(errors),
     )
+
+
+def read_steps(
+    source: EpisodeSource, episode: int, frames: np.ndarray, steps: np.ndarray, cameras: tuple[str, ...]
+) -> Steps:
+    """As `source.read`, but whatever a damaged file makes a library raise is a DataError.
+
+    Raises:
+        DataError: as `source.read`.
+    """
+    try:
+        return source.read(episode, frames, steps, cameras)
+    except (DataError, MissingDependencyError):
+        raise
+    except Exception as error:
+        text = " ".join(f"{source.file(episode)}: episode {episode}: {type(error).__name__}: {error}".split())
+        raise DataError(text) from error
 
 
 def _attempts(length: int) -> list[np.ndarray]:

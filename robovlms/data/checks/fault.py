@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from robovlms.errors import MissingDependencyError
+
 _DAMAGES = ("damaged_file", "missing_file")
 LISTED_PER_CHECK = 20  # findings of one check that are listed; the others are counted
 
@@ -75,6 +77,8 @@ class Findings:
         try:
             for fault in found:
                 self.add(fault)
+        except MissingDependencyError:
+            raise  # nothing is wrong with the dataset
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             self.add(Fault(check=name, file=file, message=f"{file}: the check could not be finished: {text}"))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from robovlms.data.checks.check import Check, Scope
-from robovlms.data.checks.episode import EpisodeNumbers, ReadError
+from robovlms.data.checks.episode import EpisodeNumbers, ReadError, read_steps
 from robovlms.data.checks.fault import Fault
 from robovlms.errors import DataError
 
@@ -112,7 +112,8 @@ class _Looked:
 
     def _read(self, steps: np.ndarray) -> np.ndarray:
         """Frames [k, h, w, 3]; none if the episode lacks the camera."""
-        images = self.source.read(self.numbers.index, steps, np.zeros(0, np.int64), (self.camera,)).images
+        none = np.zeros(0, np.int64)
+        images = read_steps(self.source, self.numbers.index, steps, none, (self.camera,)).images
         return images.get(self.camera, np.zeros((0, 0, 0, 3), np.uint8))
 
     def _seen(self, step: int, frame: np.ndarray) -> Iterator[Fault]:

@@ -40,11 +40,15 @@ def look_into(
     """
     index = cache_folder() / "index" / f"{hashlib.sha256(f'{root.resolve()}|{kind}'.encode()).hexdigest()}.json"
     known, entries = _load(index), {}
-    for file in files:
-        name = str(file.relative_to(root))
-        stamp = [_stamp(path) for path in depends_on(file)]
-        entry = known.get(name)
-        entries[name] = entry if entry and entry["stamp"] == stamp else {"stamp": stamp, "facts": look(file)}
+    try:
+        for file in files:
+            name = str(file.relative_to(root))
+            stamp = [_stamp(path) for path in depends_on(file)]
+            entry = known.get(name)
+            entries[name] = entry if entry and entry["stamp"] == stamp else {"stamp": stamp, "facts": look(file)}
+    except BaseException:  # what was learned so far is not learned again
+        _save(index, known | entries)
+        raise
     if entries != known:
         _save(index, entries)
     return [entry["facts"] for entry in entries.values()]

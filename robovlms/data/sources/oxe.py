@@ -20,7 +20,7 @@ from robovlms.typed_yaml import build, check_types, read_yaml, require
 
 _FILE = Path(__file__).with_name("oxe.yaml")
 _POSE = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
-_FAR_M, _FAR_RAD, _FAR_SCALED = 1.0, 2 * math.pi, 10.0  # no dataset publishes limits: further than any step goes
+_FAR_M, _FAR_RAD, _FAR_SCALED = 1.0, 2 * math.pi, 1000.0  # no dataset publishes limits: further than any step goes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,7 @@ class OxeStandard:
     instruction: str
     control_hz: float
     dimensions: tuple[str, ...] = _POSE
+    is_delta: bool = True
     is_scaled: bool = False
     frame: Literal["world", "tcp", "base"] = "world"
     rotation: Literal["euler_xyz", "axis_angle"] = "euler_xyz"
@@ -67,7 +68,7 @@ class OxeStandard:
         return ActionSpace(
             dimensions=tuple(self._dimension(name) for name in self.dimensions),
             frame=self.frame,
-            is_delta=True,
+            is_delta=self.is_delta,
             rotation=self.rotation if "roll" in self.dimensions else "none",
             gripper_opens="positive" if "gripper" in self.dimensions else "none",
             control_hz=self.control_hz,

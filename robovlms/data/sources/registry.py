@@ -43,7 +43,12 @@ def open_source(path: Path | str, format: str = "auto", **options: Any) -> Episo
     for name in options:
         if name not in known:
             raise ConfigError(f"data.options of format {kind!r}: " + unknown_name("option", name, list(known)[1:]))
-    return SOURCES[kind](path, **options)
+    try:
+        return SOURCES[kind](path, **options)
+    except (TypeError, ValueError) as error:
+        if not options or isinstance(error, UnicodeError):  # not of an option's making
+            raise
+        raise ConfigError(f"data.options of format {kind!r}: {options}: {error}") from error
 
 
 def find_format(path: Path) -> str:

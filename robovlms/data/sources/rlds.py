@@ -21,6 +21,8 @@ Source: https://github.com/google-research/rlds and https://www.tensorflow.org/d
 import hashlib
 import json
 import re
+import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +45,8 @@ from robovlms.progress import ProgressBar
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 _DEAR_BYTES = 20 * 2**30
+_MAIN_CAMERA = "static"
+_KEPT = 8  # episodes; of their pictures only the places are remembered
 
 
 class RldsSource(EpisodeSource, StreamableSource):
@@ -65,7 +69,8 @@ class RldsSource(EpisodeSource, StreamableSource):
         self.split, self.name = split, str(self._info.get("name") or self.path.parent.name)
         self.standard = oxe_standard(standard or self.name)
         self.shards, self._records = _shards(self.path, self._info, self.name, split)
-        self._files = TFRecordFiles()
+        self._numbers = {file: number for number, file in enumerate(self.shards)}
+        self._files, self._recent = TFRecordFiles(), _Recent()
         self.action_space, self.proprio_names = self.standard.space, self.standard.proprio_names
         self.cameras = self._find_cameras()
         self.provenance = {"format": "rlds", "name": self.name, "version": self.path.name, "split": split}
@@ -137,11 +142,21 @@ class RldsSource(EpisodeSource, StreamableSource):
         return self._at(episode).read(frames, steps, cameras)
 
     def numbers(self) -> Iterator[dict[str, np.ndarray]]:
-        for shard in range(self.num_shards):
-            for episode in self.episodes(shard):
-                everything = np.arange(episode.length)
-                steps = episode.read(everything, everything, ())
-                yield {"action": steps.actions} | ({} if steps.proprio is None else {"proprio": steps.proprio})
+        """As in the base; what cannot be read is said, and left out."""
+        bad: list[str] = []
+        for shard, count in enumerate(self._records):
+            for record in range(count):
+                try:
+                    episode = self.episode_at(shard, record)
+                    everything = np.arange(episode.length)
+                    steps = episode.read(everything, everything, ()) if episode.length else None
+                except DataError as error:
+                    bad.append(str(error))
+                    continue
+                if steps is not None:
+                    yield {"action": steps.actions} | ({} if steps.proprio is None else {"proprio": steps.proprio})
+        if bad:
+            print(f"{self.path}: {len(bad)} episodes cannot be read; the first: {bad[0]}", file=sys.stderr)
 
     def verify(self) -> Iterator[str]:
         """Read every byte; yield one line for each damaged record, and for files that hold another number of them."""
@@ -170,7 +185,13 @@ class RldsSource(EpisodeSource, StreamableSource):
         return shard, episode - int(self._firsts[shard])
 
     def _at(self, episode: int) -> RldsEpisode:
-        return self.episode_at(*self._place(episode))
+        """One of those read last, or read anew: windows of an episode share what was found out about it."""
+        if episode not in self._recent.episodes:
+            while len(self._recent.episodes) >= _KEPT:
+                self._recent.episodes.popitem(last=False)
+            self._recent.episodes[episode] = self.episode_at(*self._place(episode))
+        self._recent.episodes.move_to_end(episode)
+        return self._recent.episodes[episode]
 
     def _example(self, shard: int, record: int) -> Example:
         file = self.shards[shard]
@@ -181,11 +202,14 @@ class RldsSource(EpisodeSource, StreamableSource):
             raise DataError(text if text.startswith(str(file)) else f"{file}: record {record}: {text}") from error
 
     def _lengths_of(self, file: Path) -> list[int]:
-        shard = self.shards.index(file)
-        return [
-            max(0, count_steps(self._example(shard, record)) - self.standard.skip_first)
-            for record in range(self._records[shard])
-        ]
+        return [self._length_of(self._numbers[file], record) for record in range(self._records[self._numbers[file]])]
+
+    def _length_of(self, shard: int, record: int) -> int:
+        """Steps that count; 1 for a record that cannot be read, so that training meets it, counts it and goes on."""
+        try:
+            return max(0, count_steps(self._example(shard, record)) - self.standard.skip_first)
+        except DataError:
+            return 1
 
     def _find_cameras(self) -> tuple[CameraSpec, ...]:
         """Sizes from the first record that has a step."""
@@ -198,6 +222,8 @@ class RldsSource(EpisodeSource, StreamableSource):
             raise DataError(f"{self.shards[shard]}: no episode has a step")
         specs = []
         for name, key in sorted(self.standard.cameras.items()):
+            if OBSERVATION + str(key) not in example and name != _MAIN_CAMERA:
+                continue  # not every version of a dataset has every other view
             if OBSERVATION + str(key) not in example:
                 known = [one.removeprefix(OBSERVATION) for one in example.keys if one.startswith(OBSERVATION)]
                 raise DataError(f"{self.path}: camera {name!r}: " + unknown_name("key", str(key), known))
@@ -218,6 +244,16 @@ class RldsSource(EpisodeSource, StreamableSource):
         return {}
 
 
+class _Recent:
+    """Episodes read last; a copy in another process begins with none."""
+
+    def __init__(self) -> None:
+        self.episodes: OrderedDict[int, RldsEpisode] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Recent, ()
+
+
 def find_version(path: Path) -> Path:
     """The folder with `dataset_info.json`: `path`, or the newest version below it.
 
@@ -226,8 +262,8 @@ def find_version(path: Path) -> Path:
     """
     found = _versions(path)
     if not found:
-        seen = "holds none" if path.is_dir() else "does not exist"
-        raise DataError(f"{path}: {seen}; expected {INFO} in it, or in a folder of a version such as 1.0.0")
+        seen = f"holds no {INFO}" if path.is_dir() else "does not exist"
+        raise DataError(f"{path}: {seen}; expected it there, or in a folder of a version such as 1.0.0")
     return found[-1]
 
 
@@ -241,9 +277,14 @@ def _versions(path: Path) -> list[Path]:
 def _shards(path: Path, info: dict[str, Any], name: str, split: str) -> tuple[list[Path], list[int]]:
     """Files of a split, and how many records each holds."""
     splits = {entry.get("name"): entry for entry in info.get("splits", [])}
+    if "[" in split:
+        raise ConfigError(f"{path}: slices such as {split!r} are not read; hold out episodes with data.val_episodes")
     if split not in splits:
         raise ConfigError(f"{path}: " + unknown_name("split", split, [str(one) for one in splits]))
-    records = [int(count) for count in splits[split].get("shardLengths", [])]
+    counts = splits[split].get("shardLengths", [])
+    if not isinstance(counts, list):
+        raise DataError(f"{path / INFO}: shardLengths of split {split!r}: expected a list, got {counts!r}")
+    records = [int(count) for count in counts]
     files = [path / f"{name}-{split}.tfrecord-{i:05d}-of-{len(records):05d}" for i in range(len(records))]
     missing = [file for file in files if not file.is_file()]
     if missing:
@@ -256,6 +297,11 @@ def _shards(path: Path, info: dict[str, Any], name: str, split: str) -> tuple[li
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("splits", []), list):
+        raise DataError(f"{path}: expected an object with 'splits', got {str(content)[:60]}")
+    if content.get("fileFormat", "tfrecord") != "tfrecord":
+        raise DataError(f"{path}: files of the format {content['fileFormat']!r} are not read, only tfrecord")
+    return content

@@ -74,6 +74,11 @@ class Example:
         Raises:
             DataError: if there is no such value.
         """
+        if index == 0 and key not in self._values and self.kind(key) == "bytes":  # do not hop over all the others
+            place = self._place(key)
+            for number, _, begin, end in _fields(self.data, place.begin, place.end):
+                if number == 1:
+                    return self.data[begin:end]
         spans = self._spans(key)
         if not 0 <= index < len(spans):
             raise DataError(f"{key}: value {index} asked for, there are {len(spans)}")
@@ -87,7 +92,7 @@ class Example:
             DataError: if the key holds bytes, or there is none.
         """
         place = self._place(key)
-        if place.kind == "bytes":
+        if place.kind == "bytes" and place.begin < place.end:
             raise DataError(f"{key}: expected numbers, it holds bytes")
         decode = _floats if place.kind == "float" else _integers
         pieces = [decode(self.data, *field) for field in _fields(self.data, place.begin, place.end) if field[0] == 1]

@@ -32,7 +32,7 @@ class TFRecordFiles:
         max_open: files kept mapped.
     """
 
-    def __init__(self, max_open: int = 64) -> None:
+    def __init__(self, max_open: int = 16) -> None:
         self.max_open = max_open
         self._open: OrderedDict[Path, _Records] = OrderedDict()
 

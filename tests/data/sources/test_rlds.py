@@ -11,12 +11,14 @@ import pytest
 from data.sources.rlds_fixture import bridge_episode, picture, write_rlds
 
 from robovlms.actions.normalize import ActionCodec, Normalizer
+from robovlms.data.convert import convert_dataset
 from robovlms.data.datamodule import GRDataModule
 from robovlms.data.sources import rlds as module
 from robovlms.data.sources.registry import open_source
 from robovlms.data.sources.rlds import RldsSource
 from robovlms.data.streaming import StreamingDataset
 from robovlms.data.text import ByteTokenizer, PromptEncoder
+from robovlms.data.view import write_view
 from robovlms.errors import ConfigError, DataError
 
 LENGTHS = [[5, 3, 1], [7]]  # steps stored; the first of each does not count in Bridge
@@ -171,13 +173,47 @@ def test_truncated_and_missing_files(bridge: Path) -> None:
         RldsSource(bridge)
 
 
+def test_a_damaged_file_does_not_lose_the_others(
+    bridge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROBOVLMS_CACHE", str(tmp_path / "cache"))
+    last = RldsSource(bridge).shards[1]
+    last.write_bytes(last.read_bytes()[:-10])
+    source = RldsSource(bridge)
+    assert source.lengths.tolist() == [4, 2, 0, 1]
+    assert source.statistics["action"].count == 6
+    assert "1 episodes cannot be read; the first: " in capsys.readouterr().err
+    assert len(source.read_episode(0)) == 4
+    out = convert_dataset(source, tmp_path / "out", storage="png", skip_unreadable=True, show_progress=False)
+    assert open_source(out).lengths.tolist() == [4, 2]
+    write_view(source, tmp_path / "pages")
+    assert (tmp_path / "pages" / "index.html").is_file()
+
+
+def test_other_views_may_be_missing(tmp_path: Path) -> None:
+    episode = bridge_episode(0, 4)
+    del episode["steps/observation/image_1"]
+    source = RldsSource(write_rlds(tmp_path, [[episode]]))
+    assert [camera.name for camera in source.cameras] == ["static"]
+
+
+def test_slices_and_other_files_are_refused(bridge: Path) -> None:
+    with pytest.raises(ConfigError, match="slices such as .* data.val_episodes"):
+        RldsSource(bridge, split="train[:90%]")
+    info = json.loads((bridge / "dataset_info.json").read_text())
+    (bridge / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "array_record"}))
+    with pytest.raises(DataError, match="'array_record' are not read, only tfrecord"):
+        RldsSource(bridge)
+
+
 def test_fewer_records_than_promised(bridge: Path) -> None:
     info = json.loads((bridge / "dataset_info.json").read_text())
     info["splits"][0]["shardLengths"] = ["3", "2"]
     (bridge / "dataset_info.json").write_text(json.dumps(info))
     source = RldsSource(bridge)
+    assert source.lengths.tolist() == [4, 2, 0, 6, 1]  # what is not there is met, counted and replaced in training
     with pytest.raises(DataError, match="record 1 asked for, the file has 1"):
-        _ = source.lengths
+        source.read_episode(4)
     assert any("holds 1 records, dataset_info.json says 2" in line for line in source.verify())
 
 
@@ -195,7 +231,7 @@ def test_wrong_options(bridge: Path, options: dict[str, Any], error: type[Except
 
 
 def test_no_dataset(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist; expected dataset_info.json"):
+    with pytest.raises(DataError, match="does not exist; expected it there"):
         RldsSource(tmp_path / "nowhere")
     (tmp_path / "dataset_info.json").write_text("{")
     with pytest.raises(DataError, match="not readable as JSON"):
