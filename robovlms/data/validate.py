@@ -26,7 +26,7 @@ from robovlms.data.checks.fault import Fault, Findings
 from robovlms.data.checks.registry import CHECKS, FILE_CHECKS, FORMAT_CHECKS
 from robovlms.data.sources.base import EpisodeSource
 from robovlms.data.sources.registry import find_format, open_source
-from robovlms.errors import ConfigError, DataError, MissingDependencyError
+from robovlms.errors import ConfigError, DataError, MissingDependencyError, RoboVLMsError
 from robovlms.progress import ProgressBar
 
 _SHOWN_PER_CHECK = 3  # findings of one check in the summary
@@ -147,10 +147,12 @@ def _open(path: Path, kind: str, options: dict[str, Any], findings: Findings) ->
         source = open_source(path, kind, **options)
         source.lengths.sum()  # some formats look into their files only now
         return source
-    except (ConfigError, MissingDependencyError):
+    except MissingDependencyError:
         raise  # nothing is wrong with the dataset
     except Exception as error:  # whatever a damaged file makes a library raise
-        text = str(error) if isinstance(error, DataError) else f"{path}: {type(error).__name__}: {error}"
+        if isinstance(error, ConfigError) and not findings.of("fault"):
+            raise  # neither here; where files are damaged, it may be because of them
+        text = str(error) if isinstance(error, RoboVLMsError) else f"{path}: {type(error).__name__}: {error}"
         findings.add(Fault(check="open", file=path, message=" ".join(text.split())))
         return None
 
