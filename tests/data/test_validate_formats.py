@@ -276,7 +276,7 @@ CASES: dict[str, Case] = {
     "statistics of v2.1 that are no text": (
         "v21_video",
         lambda p: (p / "meta/episodes_stats.jsonl").write_bytes(b"\xff{}"),
-        "statistics", "meta/episodes_stats.jsonl", None, None, "not readable",
+        "statistics", "meta/episodes_stats.jsonl", None, None, "meta/episodes_stats.jsonl",
     ),
     "truncated picture": (
         "folder",

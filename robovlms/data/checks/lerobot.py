@@ -123,7 +123,7 @@ def _tables(folder: LeRobotFolder) -> Iterator[Fault]:
                 known = [name for name in _NUMBERED if name in parquet.schema_arrow.names]
                 read = parquet.read(columns=known, use_threads=False)
             columns = {name: as_numpy(read.column(name).combine_chunks()) for name in known}
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:  # names that are no text are a ValueError
             text = " ".join(str(error).split())
             yield Fault(
                 check="damaged_file",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robovlms.data.sources.base import EpisodeSource
@@ -11,6 +12,7 @@ from robovlms.data.sources.folder_table import READERS, read_table
 from robovlms.data.sources.lerobot import LeRobotSource
 from robovlms.data.sources.lerobot_v21 import LeRobotV21Source
 from robovlms.data.sources.parquet import as_numpy
+from robovlms.errors import DataError
 
 
 def timestamps(source: EpisodeSource, episode: int) -> np.ndarray | None:
@@ -25,9 +27,13 @@ def timestamps(source: EpisodeSource, episode: int) -> np.ndarray | None:
 
 def _of_lerobot(source: LeRobotSource, episode: int) -> np.ndarray | None:
     file = source.file(episode)
-    if "timestamp" not in pq.read_schema(file).names:
-        return None
-    table = pq.read_table(file, columns=["timestamp"], filters=[("episode_index", "==", episode)], use_threads=False)
+    mine = [("episode_index", "==", episode)]
+    try:
+        if "timestamp" not in pq.read_schema(file).names:
+            return None
+        table = pq.read_table(file, columns=["timestamp"], filters=mine, use_threads=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{file}: not readable as parquet: {error}") from error
     return as_numpy(table.column("timestamp").combine_chunks()).astype(np.float64).ravel()
 
 
