@@ -145,6 +145,7 @@ class DataConfig:
         proprio_scheme: normalisation of the proprioception, one for all, or one per number.
         augment: changes of the training images.
         pool_episodes: episodes that a stream mixes.
+        stream_lanes: parts that a stream is read in; a multiple of ranks × workers.
         bad_budget: share of windows that may be unreadable before training stops; each is counted and replaced.
         check_conventions: compare the declared meaning of the actions with what states and actions show, at the start.
         vision_language: conversations about images, learned beside the actions.
@@ -171,12 +172,13 @@ class DataConfig:
     proprio_scheme: _ProprioScheme | tuple[_ProprioScheme, ...] = "mean_std"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     pool_episodes: int = 64
+    stream_lanes: int = 4
     bad_budget: float = 0.001
     check_conventions: bool = True
     vision_language: VisionLanguageConfig = field(default_factory=VisionLanguageConfig)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "pool_episodes"):
+        for name in ("batch_size", "pool_episodes", "stream_lanes"):
             require(getattr(self, name) >= 1, f"data.{name} must be at least 1, got {getattr(self, name)}")
         bounds = self.action_range
         require(bounds is None or bounds[0] < bounds[1], f"data.action_range must rise, got {bounds}")

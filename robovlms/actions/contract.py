@@ -49,8 +49,11 @@ class PolicyContract:
         fwd_pred_next_n: n, actions predicted per observation.
         action_mu: mu of the mu-law that spreads small normalised actions; None = none.
         image_size: height and width that frames are resized to before the policy; None = as they are.
-        predicted_space: what the head predicts, where it was trained with other robots too; holds every dimension of
-            `action_space`. None = `action_space`.
+        predicted_space: what the head predicts, where it was trained with other robots too; its first dimensions are
+            those of `action_space`, perhaps under other names. None = `action_space`.
+
+    Raises:
+        CheckpointError: if the first predicted dimensions are not the robot's.
     """
 
     action_space: ActionSpace
@@ -68,6 +71,15 @@ class PolicyContract:
     image_size: tuple[int, int] | None = None
     predicted_space: ActionSpace | None = None
 
+    def __post_init__(self) -> None:
+        own, predicted = self.action_space.dimensions, self.head_space.dimensions
+        pairs = [((one.kind, one.unit), (other.kind, other.unit)) for one, other in zip(own, predicted, strict=False)]
+        if len(predicted) < len(own) or any(one != other for one, other in pairs):
+            raise CheckpointError(
+                f"contract: the first predicted dimensions must be the robot's: {list(self.action_space.names)}, got "
+                f"{list(self.head_space.names)}"
+            )
+
     @property
     def head_space(self) -> ActionSpace:
         """Meaning of the numbers that the head predicts."""
@@ -75,8 +87,8 @@ class PolicyContract:
 
     @property
     def columns(self) -> list[int]:
-        """Place of each dimension of `action_space` among the predicted ones."""
-        return [self.head_space.names.index(name) for name in self.action_space.names]
+        """Place of each dimension of `action_space` among the predicted ones: they come first."""
+        return list(range(self.action_space.size))
 
     @property
     def fingerprint(self) -> str:

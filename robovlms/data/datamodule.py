@@ -31,11 +31,11 @@ from robovlms.data.quarantine import BadWindow, Quarantine
 from robovlms.data.streaming import StreamingDataset
 from robovlms.data.vision_language import VisionLanguageDataset
 from robovlms.data.vision_language_batch import VisionLanguageBatch
+from robovlms.data.vision_language_loader import DATASET as CONVERSATIONS
 from robovlms.data.vision_language_loader import VisionLanguageLoader
 from robovlms.errors import ConfigError, DataError, unknown_name
 
 _VISION_LANGUAGE = 1_000_000  # number of their order, beyond that of any dataset
-_STREAM_GRACE = 10_000  # windows of a stream that are counted on before its length is known
 
 
 class GRDataModule:
@@ -94,9 +94,10 @@ class GRDataModule:
         self._has_streams = None in self._orders
         self._lanes: dict[int, dict[str, Any]] = {}
         self._check_lanes()
-        num_windows = sum(len(part) if isinstance(part, BaseTaskDataset) else _STREAM_GRACE for part in parts)
-        num_conversations = 0 if vision_language is None else len(vision_language)
-        self.quarantine = Quarantine(bad_budget, num_windows + num_conversations)
+        totals = dict(enumerate(map(_size, parts)))
+        totals |= {} if vision_language is None else {CONVERSATIONS: len(vision_language)}
+        self.quarantine = Quarantine(bad_budget, totals)
+        self._is_loaded = False
 
     @property
     def robot_dataset(self) -> Part:
@@ -115,7 +116,7 @@ class GRDataModule:
         Raises:
             DataError: if a stream should be resumed without its state, or too many windows are bad.
         """
-        if start_step and self._has_streams and not self._lanes:
+        if start_step and self._has_streams and not self._is_loaded:
             raise DataError("a stream resumes from the state in a checkpoint, and there is none; use load_state")
         if start_step == 0:
             self._lanes = {}
@@ -158,18 +159,28 @@ class GRDataModule:
         loader = Loader(parts_of(self.val_dataset), None, self.seed, self.stream_lanes)
         plans = _in_order(parts_of(self.val_dataset), self.batch_size)
         for loaded in load_all(loader, plans, self.num_workers):
-            Quarantine(0.0, len(self.val_dataset)).add(loaded.bad)
+            Quarantine(0.0, dict(enumerate(map(_size, parts_of(self.val_dataset))))).add(loaded.bad)
             yield loaded.batch
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold for `load_state`, as JSON can: the streams' places, and what was bad."""
         return {
             "lanes": {str(lane): state for lane, state in sorted(self._lanes.items())},
+            "num_lanes": self.stream_lanes,
             "bad": [vars(window) for window in self.quarantine.found.values()],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state; call before `train_batches`."""
+        """Go on from a state; call before `train_batches`.
+
+        Raises:
+            ConfigError: if streams were read in another number of lanes.
+        """
+        if self._has_streams and state["num_lanes"] != self.stream_lanes:
+            raise ConfigError(
+                f"data.stream_lanes was {state['num_lanes']}, is {self.stream_lanes}; a stream resumes in as many"
+            )
+        self._is_loaded = True
         self._lanes = {int(lane): streams for lane, streams in state["lanes"].items()}
         self.quarantine.found = {(bad["dataset"], bad["window"]): BadWindow(**bad) for bad in state["bad"]}
 
@@ -203,6 +214,11 @@ def _augmentation(config: AugmentConfig, cameras: tuple[str, ...], seed: int) ->
             raise ConfigError("data.augment.cameras: " + unknown_name("camera", name, cameras))
     views = None if config.cameras is None else [cameras.index(name) for name in config.cameras]
     return Augmentation(config, seed, views)
+
+
+def _size(part: Part) -> int:
+    """Windows; of a stream, episodes."""
+    return len(part) if isinstance(part, BaseTaskDataset) else part.num_episodes
 
 
 def _order(part: Part, seed: int, number: int, balance: Literal["frame", "episode"]) -> WindowOrder | None:

@@ -136,6 +136,8 @@ class Loader:
             try:
                 return lane.sample(mirror)
             except DataError as error:
+                if lane.is_over:
+                    raise
                 reason = error
             finally:
                 bad += lane.bad

@@ -1,6 +1,6 @@
 """Windows that cannot be read: each is counted, named and replaced; too many stop the training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from robovlms.errors import DataError
@@ -29,15 +29,15 @@ class Quarantine:
     """The bad windows of a run.
 
     Args:
-        budget: share of the windows that may be bad.
-        num_windows: windows of the datasets; of streams, those that may be drawn before the share is looked at.
+        budget: share of a dataset that may be bad.
+        totals: number of a dataset -> its windows; of a stream, its episodes.
 
     Attributes:
         found: each bad window once, in the order they were met.
     """
 
-    def __init__(self, budget: float, num_windows: int) -> None:
-        self.budget, self.num_windows = budget, num_windows
+    def __init__(self, budget: float, totals: Mapping[int, int]) -> None:
+        self.budget, self.totals = budget, totals
         self.found: dict[tuple[int, int], BadWindow] = {}
 
     def __len__(self) -> int:
@@ -47,22 +47,24 @@ class Quarantine:
         """Count windows; return those that were not known.
 
         Raises:
-            DataError: names the files, if there are more than the budget allows.
+            DataError: names the files, if a dataset has more than the budget allows.
         """
         new = [window for window in windows if (window.dataset, window.window) not in self.found]
         for window in new:
             self.found[window.dataset, window.window] = window
-        if new and len(self.found) > self.budget * self.num_windows:
-            raise DataError(self._message())
+        for dataset in {window.dataset for window in new}:
+            bad = [window for window in self.found.values() if window.dataset == dataset]
+            if len(bad) > self.budget * self.totals[dataset]:
+                raise DataError(self._message(bad, self.totals[dataset]))
         return new
 
-    def _message(self) -> str:
+    def _message(self, bad: list[BadWindow], total: int) -> str:
         by_file: dict[str, list[str]] = {}
-        for window in self.found.values():
+        for window in bad:
             by_file.setdefault(window.file, []).append(window.reason)
         shown = [f"{file} ({len(reasons)}: {reasons[0]})" for file, reasons in list(by_file.items())[:_NAMED]]
         more = f"; and {len(by_file) - _NAMED} more files" if len(by_file) > _NAMED else ""
         return (
-            f"{len(self.found)} of {self.num_windows} windows cannot be read, more than data.bad_budget = "
+            f"{len(bad)} of {total} windows cannot be read, more than data.bad_budget = "
             f"{self.budget:g} allows: {'; '.join(shown)}{more}"
         )

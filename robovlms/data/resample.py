@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ class ResampledSource(EpisodeSource):
     def __len__(self) -> int:
         return len(self.source)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         return -(-self.source.lengths // self.stride)
 

@@ -161,6 +161,7 @@ class Lane:
 
     Attributes:
         bad: episodes that could not be read since this was emptied last.
+        is_over: nothing is left to read; every further sample fails.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class Lane:
     ) -> None:
         self.dataset, self.number, self.num_lanes, self.seed = dataset, number, num_lanes, seed
         self.bad: list[BadWindow] = []
+        self.is_over = False
         self._blocks = dataset.blocks(num_lanes)
         self._size = max(1, min(dataset.pool_episodes, dataset.num_episodes) // num_lanes)
         state = state or {"epoch": 0, "block": 0, "record": 0, "draws": 0, "pool": []}
@@ -176,7 +178,7 @@ class Lane:
         self._incoming = self._episodes()
         self._pool = [self._reopen(*entry) for entry in state["pool"]]
         while len(self._pool) < self._size:
-            self._pool.append(next(self._incoming))
+            self._pool.append(self._next())
 
     def state(self) -> dict[str, Any]:
         """What `StreamingDataset.lane` needs to go on exactly here; plain numbers."""
@@ -187,10 +189,12 @@ class Lane:
         """Draw the next sample; `is_mirrored` as in `SampleBuilder.build`.
 
         Raises:
-            DataError: if its window cannot be read; the lane has moved on, so the next call draws another one.
+            DataError: if its window cannot be read, or nothing is left. The lane has moved on and forgotten that
+                episode, so the next call draws from another one.
         """
-        place, step = self._draw()
-        episode = place.episode
+        slot, step = self._draw()
+        chosen = self._pool[slot]
+        episode = chosen.episode
         dataset = self.dataset
         indices = window_at(
             step,
@@ -204,13 +208,31 @@ class Lane:
             data = episode.read(indices.frames, indices.steps.ravel(), keys)
             data = data if dataset.view is None else dataset.view.seen(data)
             window = Window(episode=number, step=step, indices=indices, data=data, instruction=episode.instruction)
-            return dataset.builder.build(window, is_mirrored)
+            sample = dataset.builder.build(window, is_mirrored)
         except DataError as error:
             self._report(episode.shard, episode.record, error)
+            self._pool[slot] = self._next()
             raise
+        if chosen.left == 0:
+            self._pool[slot] = self._next()
+        return sample
 
-    def _draw(self) -> tuple[_Pooled, int]:
-        """Choose an episode of the pool by its windows left, and the next of its windows."""
+    def _next(self) -> _Pooled:
+        """The next episode to come.
+
+        Raises:
+            DataError: if there is none that can be read.
+        """
+        try:
+            return next(self._incoming)
+        except (DataError, StopIteration) as error:
+            self.is_over = True
+            raise DataError(f"{self.dataset.source.path}: no episode can be read; the last: {self.bad[-1:]}") from error
+
+    def _draw(self) -> tuple[int, int]:
+        """Choose an episode of the pool by its windows left, and the next of its windows: (place in the pool, step)."""
+        if self.is_over:
+            raise DataError(f"{self.dataset.source.path}: the stream ended because nothing in it can be read")
         random = np.random.default_rng([self.seed, self.number, self.draws, _DRAW])
         self.draws += 1
         ends = np.cumsum([pooled.left for pooled in self._pool])
@@ -220,9 +242,7 @@ class Lane:
             chosen.order = self._order(chosen)
         step = int(chosen.order[chosen.used])
         chosen.used += 1
-        if chosen.left == 0:
-            self._pool[slot] = next(self._incoming)
-        return chosen, step
+        return slot, step
 
     def _order(self, pooled: _Pooled) -> np.ndarray:
         question = [self.seed, pooled.episode.shard, pooled.episode.record, pooled.epoch, _WITHIN]
@@ -232,11 +252,7 @@ class Lane:
         return _Pooled(episode=self.dataset.stream.episode_at(shard, record), epoch=epoch, used=used)
 
     def _episodes(self) -> Iterator[_Pooled]:
-        """Episodes of this lane without end; `_epoch`, `_block`, `_record` say which comes next.
-
-        Raises:
-            DataError: if a whole epoch holds no episode that can be read.
-        """
+        """Episodes of this lane; `_epoch`, `_block`, `_record` say which is next. Ends after an epoch without any."""
         fruitless = 0
         while fruitless < 2:  # the first may begin in the middle
             order = np.random.default_rng([self.seed, self._epoch, 0, _EPOCH]).permutation(len(self._blocks))
@@ -249,7 +265,6 @@ class Lane:
                 self._block, self._record = self._block + 1, 0
             self._epoch, self._block = self._epoch + 1, 0
             fruitless = 0 if count else fruitless + 1
-        raise DataError(f"{self.dataset.source.path}: no episode can be read; the last: {self.bad[-1:]}")
 
     def _block_episodes(self, shard: int, first: int, count: int) -> Iterator[StreamedEpisode]:
         """What is left of a block; a record that cannot be read is reported and left out."""

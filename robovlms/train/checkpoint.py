@@ -124,7 +124,7 @@ def _read_state(file: Path) -> dict[str, Any]:
 def _read_data_state(file: Path) -> dict[str, Any]:
     try:
         state = json.loads(read_text(file))
-        return {"lanes": dict(state["lanes"]), "bad": list(state["bad"])}
+        return {"lanes": dict(state["lanes"]), "num_lanes": int(state["num_lanes"]), "bad": list(state["bad"])}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robovlms.actions.contract import CameraSpec, PolicyContract
-from robovlms.actions.normalize import ActionCodec, FeatureStatistics, Normalizer
+from robovlms.actions.normalize import ActionCodec, FeatureStatistics, Normalizer, Scheme
 from robovlms.actions.space import ActionSpace
 from robovlms.actions.union import renamed, union_space
 from robovlms.config import DataConfig, RunConfig, SourceConfig, VisionLanguageConfig
@@ -110,6 +110,7 @@ def build_data_module(config: RunConfig, backbone: Backbone, *, rank: int = 0, w
         balance=config.data.balance,
         augment=config.data.augment,
         bad_budget=config.data.bad_budget,
+        stream_lanes=config.data.stream_lanes,
         vision_language=_conversations(config.data.vision_language, backbone),
         vision_language_batch_size=config.data.vision_language.batch_size,
     )
@@ -171,7 +172,7 @@ def _parts(
         "window_size": contract.window_size,
         "fwd_pred_next_n": contract.fwd_pred_next_n,
         "cameras": tuple(camera.name for camera in contract.cameras),
-        "action_codec": _codec(one, config),
+        "action_codec": _codec(one, config, head[: contract.action_space.size]),
         "proprio_normalizer": _proprio_normalizer(view, one.source, contract, config),
         "prompt_encoder": prompts,
         "action_columns": tuple(head.index(name) for name in one.space.names),
@@ -207,11 +208,23 @@ def _mirror(view: SourceView, contract: PolicyContract) -> Mirror:
     return Mirror.of(view.action_space, view.proprio_names, names)
 
 
-def _codec(one: TrainingSet, config: RunConfig) -> ActionCodec:
+def _codec(one: TrainingSet, config: RunConfig, robot: tuple[str, ...]) -> ActionCodec:
     scheme = config.data.action_scheme if config.data.action_range is None else "min_max"
+    if isinstance(scheme, tuple):
+        scheme = tuple(_scheme_of(name, one, scheme, robot) for name in one.space.names)
     statistics = within(training_statistics(config, one.source)["action"], config.data.action_range)
     normalizer = Normalizer.from_statistics(scheme, statistics)
     return ActionCodec(space=one.source.action_space, normalizer=normalizer, mu=config.data.action_mu)
+
+
+def _scheme_of(name: str, one: TrainingSet, schemes: tuple[Scheme, ...], robot: tuple[str, ...]) -> Scheme:
+    """The robot's scheme of a dimension, by its name."""
+    if name not in robot or len(schemes) != len(robot):
+        raise ConfigError(
+            f"data.action_scheme gives {len(schemes)} schemes for the robot's {list(robot)}, and {one.name} has the "
+            f"dimension {name!r}; give one for all"
+        )
+    return schemes[robot.index(name)]
 
 
 def _proprio_normalizer(

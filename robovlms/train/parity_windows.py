@@ -31,14 +31,19 @@ def parity_windows(dataset: Part, contract: PolicyContract) -> list[ObservationW
         DataError: if no episode has every camera.
     """
     names = tuple(camera.name for camera in contract.cameras)
-    found = [
-        next((one for one in order if len(one.read(np.zeros(1, np.int64), names).images) == len(names)), None)
-        for order in _from_both_ends(dataset)
-    ]
+    found = [next((one for one in order if _is_complete(one, names)), None) for order in _from_both_ends(dataset)]
     if None in found:
         raise DataError(f"no episode has every camera of {list(names)}; choose fewer in data.cameras")
     length = min(contract.window_size, *(one.length for one in found))
     return [_observations(one, length, contract) for one in {one.number: one for one in found}.values()]
+
+
+def _is_complete(episode: "_Readable", names: tuple[str, ...]) -> bool:
+    """Whether an episode has a step and every camera; one that cannot be read is a matter of the quarantine."""
+    try:
+        return episode.length > 0 and len(episode.read(np.zeros(1, np.int64), names).images) == len(names)
+    except DataError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,11 @@ def _indexed(source: EpisodeSource, number: int) -> _Readable:
 
 
 def _streamed(dataset: StreamingDataset, source: EpisodeSource) -> Iterator[_Readable]:
-    for number, episode in enumerate(dataset.stream.episodes(0)):
+    for number in range(dataset.stream.shard_records(0)):
+        try:
+            episode = dataset.stream.episode_at(0, number)
+        except DataError:
+            continue
 
         def read(steps: np.ndarray, cameras: tuple[str, ...], episode: StreamedEpisode = episode) -> Steps:
             if isinstance(source, SourceView):

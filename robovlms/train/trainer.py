@@ -7,6 +7,7 @@
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from rich.console import Console
 from torch import Tensor
 
 from robovlms.actions.contract import PolicyContract
+from robovlms.actions.normalize import Normalizer
 from robovlms.actions.space import ActionSpace
-from robovlms.config import RunConfig, dump_config, flatten, load_config
+from robovlms.config import RunConfig, SourceConfig, dump_config, flatten, load_config
 from robovlms.data.batch import Batch
 from robovlms.data.datamodule import GRDataModule
 from robovlms.data.mixture import Part
@@ -42,7 +44,8 @@ from robovlms.train.parity_windows import native_source, parity_windows
 # What a resumed run may change without changing the weights it ends with.
 _FREE_ON_RESUME = (
     "train.out", "train.save_every", "train.keep_checkpoints", "train.log_every", "train.val_every",
-    "data.path", "data.num_workers", "evaluate.", "model.gradient_checkpointing",
+    "data.path", "data.num_workers", "data.bad_budget", "data.check_conventions", "evaluate.",
+    "model.gradient_checkpointing",
 )  # fmt: skip
 
 
@@ -295,7 +298,11 @@ def refuse_taken(config: RunConfig, resume: bool) -> None:
     if not resume:
         raise ConfigError(f"{run} already holds a run; continue it with --resume or choose another train.out")
     before, now = flatten(load_config(found[-1] / "config.yaml")), flatten(config)
-    differing = [key for key in now if before.get(key) != now[key] and not key.startswith(_FREE_ON_RESUME)]
+    differing = [
+        key
+        for key in now
+        if _comparable(before.get(key)) != _comparable(now[key]) and not key.startswith(_FREE_ON_RESUME)
+    ]
     if differing:
         changes = "; ".join(f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in differing)
         raise ConfigError(f"{run} holds a run with another configuration: {changes}")
@@ -307,18 +314,31 @@ def check_dataset(dataset: Part, contract: PolicyContract) -> None:
     Raises:
         ConfigError: names the differing values.
     """
-    builder = dataset.builder
+    builder, cameras = dataset.builder, contract.cameras
+    size = contract.image_size or (cameras[0].height, cameras[0].width)
     pairs = {
         "window_size": (dataset.window_size, contract.window_size),
         "fwd_pred_next_n": (dataset.fwd_pred_next_n, contract.fwd_pred_next_n),
-        "cameras": (builder.cameras, tuple(camera.name for camera in contract.cameras)),
+        "cameras": (builder.cameras, tuple(camera.name for camera in cameras)),
+        "size of the frames": ((builder.height, builder.width), size),
         "prompt": (builder.prompt_encoder.template, contract.prompt_template),
-        "proprioception": (builder.proprio_normalizer is not None, bool(contract.proprio_names)),
-        "normalisation": (
-            [*builder.action_codec.normalizer.offset, *builder.action_codec.normalizer.scale],
-            [*contract.action_codec.normalizer.offset, *contract.action_codec.normalizer.scale],
-        ),
+        "normalisation": (_numbers(builder.action_codec.normalizer), _numbers(contract.action_codec.normalizer)),
+        "action_mu": (builder.action_codec.mu, contract.action_mu),
+        "action columns": (list(builder.action_columns), contract.columns),
+        "action numbers": (builder.action_dim, contract.head_space.size),
+        "proprioception": (_numbers(builder.proprio_normalizer), _numbers(contract.proprio_normalizer)),
     }
     wrong = [f"{name} is {got!r}, expected {expected!r}" for name, (got, expected) in pairs.items() if got != expected]
     if wrong:
         raise ConfigError(f"the data module does not fit the configuration: {'; '.join(wrong)}")
+
+
+def _numbers(normalizer: Normalizer | None) -> list[float]:
+    return [] if normalizer is None else [*normalizer.offset.tolist(), *normalizer.scale.tolist()]
+
+
+def _comparable(value: Any) -> Any:
+    """Datasets may move: what counts of them is their name."""
+    if isinstance(value, tuple) and value and isinstance(value[0], SourceConfig):
+        return tuple(replace(one, path=Path(), name=one.name or one.path.name) for one in value)
+    return value

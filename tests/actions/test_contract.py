@@ -132,3 +132,13 @@ def test_every_difference_is_named(changes: dict[str, Any], message: str) -> Non
 
 def test_policy_without_proprio_ignores_it() -> None:
     BLIND.check_robot(**(ROBOT | {"proprio_names": ("z",)}))
+
+
+def test_what_is_predicted_begins_with_the_robots_numbers() -> None:
+    reversed_space = dataclasses.replace(SPACE, dimensions=SPACE.dimensions[::-1])
+    with pytest.raises(CheckpointError, match="the first predicted dimensions must be the robot's"):
+        dataclasses.replace(CONTRACT, predicted_space=reversed_space)
+    again = json.loads(CONTRACT.to_json())
+    for new in ("image_size", "predicted_space", "action_mu"):
+        del again[new]  # as written before there were these
+    assert PolicyContract.from_json(json.dumps(again)) == CONTRACT

@@ -241,6 +241,18 @@ def test_a_mixture_with_a_stream_resumes_exactly(windows: Callable[..., BaseTask
     assert_same(again.train_batches(start_step=5), expected[5:], 7)
 
 
+def test_a_stream_that_was_not_drawn_from_yet_resumes(windows: Callable[..., BaseTaskDataset]) -> None:
+    def rare() -> GRDataModule:
+        stream = stream_dataset(FakeStream([[3, 5, 2], [4, 6]]), dataset=1, action_dim=3, size=16, pool_episodes=2)
+        return module(Mixture([blind(windows), stream], [1000.0, 1.0]), batch_size=1, stream_lanes=1, bad_budget=1.0)
+
+    first, again = rare(), rare()
+    expected = list(islice(rare().train_batches(), 4))
+    assert_same(first.train_batches(), expected[:1], 1)
+    again.load_state(first.state())
+    assert_same(again.train_batches(start_step=1), expected[1:], 3)
+
+
 def test_layouts_must_agree(windows: Callable[..., BaseTaskDataset]) -> None:
     with pytest.raises(ConfigError, match=r"one layout.*'window_size': 2.*'window_size': 1"):
         Mixture([windows(), windows(window_size=2)])

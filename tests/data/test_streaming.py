@@ -165,5 +165,42 @@ def test_bad_windows_are_replaced_and_counted(num_workers: int) -> None:
 def test_too_many_bad_windows_stop() -> None:
     source = FakeStream(SHARDS)
     source.unreadable_windows = {(0, 0)}
-    with pytest.raises(DataError, match="1 of 10000 windows cannot be read.*fake-0"):
+    with pytest.raises(DataError, match="1 of 9 windows cannot be read.*fake-0"):
         list(islice(module(source, bad_budget=0.0).train_batches(), 20))
+
+
+def test_a_stream_that_ends_says_so_every_time() -> None:
+    source = FakeStream([[3, 3]])
+    lane = stream_dataset(source, pool_episodes=1).lane(0, 1, 0)
+    drawn(lane, 1)
+    source.unreadable_records = {(0, 0), (0, 1)}
+    with pytest.raises(DataError, match="no episode can be read"):
+        drawn(lane, 10)
+    assert lane.is_over
+    for _ in range(3):
+        with pytest.raises(DataError, match="the stream ended"):
+            lane.sample()
+
+
+def test_a_bad_episode_is_met_once() -> None:
+    """However long it is, one failed read is enough."""
+    source = FakeStream([[300, 2, 2, 2]])
+    source.unreadable_windows = {(0, 0)}
+    data = GRDataModule(
+        train_dataset=stream_dataset(source, pool_episodes=4), batch_size=6, stream_lanes=1, bad_budget=0.3
+    )
+    batches = list(islice(data.train_batches(), 4))
+    assert 0 not in torch.cat([batch.source for batch in batches])[:, 0].tolist()
+
+
+def test_the_budget_of_a_stream_is_a_share_of_its_episodes() -> None:
+    source = FakeStream([[3] * 20])
+    source.unreadable_records = {(0, record) for record in range(0, 20, 2)}
+    with pytest.raises(DataError, match="of 20 windows cannot be read"):
+        list(islice(module(source, bad_budget=0.001).train_batches(), 20))
+
+
+def test_another_number_of_lanes_does_not_resume() -> None:
+    state = module().state()
+    with pytest.raises(ConfigError, match="data.stream_lanes was 2, is 4"):
+        module(stream_lanes=4).load_state(state)

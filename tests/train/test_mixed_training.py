@@ -1,5 +1,6 @@
 """Two robots in one run: other cameras, other numbers, other sizes; then one of them acts."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,45 @@ def test_a_mixture_trains_and_the_robot_acts(mixed_run: Callable[..., RunConfig]
     frame = np.zeros((32, 32, 3), np.uint8)
     seen = Observation(images={"static": frame}, proprio=np.zeros(2, np.float32), instruction="go", timestamp_s=0.0)
     assert session.act(seen).shape == (3,)
+
+
+def test_renamed_dimensions_of_the_robot_stay_its_own(
+    small_run: Callable[..., RunConfig], small_dataset: Path, base_robot: Path
+) -> None:
+    """x and y trade names: the policy's first numbers are still the robot's, in its order."""
+    mixture = [
+        {"path": str(small_dataset), "name": "arm", "rename": {"x": "y", "y": "x"}},
+        {"path": str(base_robot), "name": "base", "cameras": {"static": "front"}},
+    ]
+    config = small_run(**{"data.path": None, "data.mixture": mixture, "data.batch_size": 8})
+    train_from_config(config, show_progress=False)
+    contract = load_policy(config.train.out)[1]
+    assert contract.action_space.names == ("x", "y", "gripper")
+    assert contract.predicted_space.names == ("y", "x", "gripper", "linear_x")
+    assert contract.columns == [0, 1, 2]
+    part = build_data_module(config, build_vlm(config.model.vlm)).robot_dataset
+    assert part.builder.action_columns == (0, 1, 2)
+
+
+def test_schemes_per_dimension_are_the_robots(mixed_run: Callable[..., RunConfig]) -> None:
+    config = mixed_run(**{"data.action_scheme": ["min_max", "quantile", "min_max"]})
+    with pytest.raises(ConfigError, match=r"base has the dimension 'linear_x'; give one for all"):
+        build_data_module(config, build_vlm(config.model.vlm))
+
+
+def test_a_moved_mixture_resumes(
+    mixed_run: Callable[..., RunConfig], small_dataset: Path, base_robot: Path, tmp_path: Path
+) -> None:
+    config = mixed_run()
+    train_from_config(config, show_progress=False)
+    moved = [
+        {"path": str(shutil.copytree(base_robot, tmp_path / "b")), "name": "base", "cameras": {"static": "front"},
+         "weight": 2.0},
+        {"path": str(shutil.copytree(small_dataset, tmp_path / "a")), "name": "arm", "weight": 1.0},
+    ]  # fmt: skip
+    train_from_config(mixed_run(**{"data.mixture": moved, "data.bad_budget": 0.5}), resume=True, show_progress=False)
+    with pytest.raises(ConfigError, match="data.mixture was"):
+        train_from_config(mixed_run(**{"data.mixture": [*moved[:1], moved[1] | {"weight": 9.0}]}), resume=True)
 
 
 def test_a_resumed_mixture_ends_with_the_same_weights(mixed_run: Callable[..., RunConfig], tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_resumed_run_sees_the_same_conversations(talking_run: Callable[..., Ru
 
 def test_bad_pictures_are_replaced_and_counted(talking_run: Callable[..., RunConfig], conversations: Path) -> None:
     (conversations.parent / "1.png").write_bytes(b"no picture")
-    config = talking_run(**{"data.bad_budget": 0.1})
+    config = talking_run(**{"data.bad_budget": 0.2})
     data = build_data_module(config, build_vlm(config.model.vlm))
     batches = list(islice(data.vision_language_batches(), 4))
     assert all(len(batch) == 3 for batch in batches)

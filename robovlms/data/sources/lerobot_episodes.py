@@ -120,7 +120,7 @@ def read_table(file: Path, columns: Sequence[str]) -> pa.Table:
         with pq.ParquetFile(file) as parquet:
             known = set(parquet.schema_arrow.names)
             return parquet.read(columns=[name for name in columns if name in known], use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(f"{file}: not readable as parquet: {error}") from error
 
 

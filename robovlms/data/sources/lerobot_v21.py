@@ -75,6 +75,8 @@ def read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             rows.append({key: row[key] for key in keys})
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}, line {number}: not readable as text: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}, line {number}: expected JSON with {list(keys)}: {type(error).__name__} {error}"

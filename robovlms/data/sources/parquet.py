@@ -103,7 +103,7 @@ class ParquetColumns:
         if path not in self._files:
             try:
                 self._files[path] = pq.ParquetFile(path)
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
                 raise DataError(f"{path}: not readable as parquet: {error}") from error
             if len(self._files) > self.max_open:
                 self._files.popitem(last=False)[1].close()

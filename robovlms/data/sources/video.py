@@ -139,6 +139,8 @@ class _OpenVideo:
     def __init__(self, path: Path) -> None:
         self.container = av.open(str(path))
         self.stream = self.container.streams.video[0]
+        if self.stream.codec_context is None:  # so truncated that nobody knows the codec
+            raise ValueError("its head does not say how it is encoded")
         self.stream.codec_context.thread_count = 1  # workers are the parallelism; threads would decode ahead in vain
         self.half_frame_s = float(0.5 / (self.stream.average_rate or 1))
         self.reach_s = 4 * self.half_frame_s  # seeking costs as much as decoding this far; a key frame is so near
