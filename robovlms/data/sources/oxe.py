@@ -32,12 +32,14 @@ class ActionPiece:
         columns: [first, last); None takes all.
         gripper: what makes of it 1 = open, 0 = closed; None for a translation or rotation.
         rotation: what the columns are, if they must become roll, pitch, yaw.
+        change: what they are, if an action is how much they change until the next step; 0 at the last.
     """
 
     key: str
     columns: tuple[int, int] | None = None
     gripper: Literal["as_is", "clip", "invert", "clip_invert", "relative", "binarise"] | None = None
     rotation: Literal["quaternion_xyzw"] | None = None
+    change: Literal["length", "angle"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,19 @@ class OxeStandard:
     rotation: Literal["euler_xyz", "axis_angle"] = "euler_xyz"
     proprio: dict[str, Any] = field(default_factory=dict)
     codepoints: bool = False
+    needs_instruction: bool = True
+    success: str = ""
+    blue_first_png: tuple[str, ...] = ()
     skip_first: int = 0
+    skip_last: int = 0
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.dimensions if name not in _POSE]
         require(not unknown, f"dimensions: expected some of {list(_POSE)}, got {unknown}")
         require(bool(self.cameras), "cameras: expected at least one")
+        strangers = [name for name in self.blue_first_png if name not in self.cameras]
+        require(not strangers, f"blue_first_png: expected some of {list(self.cameras)}, got {strangers}")
+        require(min(self.skip_first, self.skip_last) >= 0, "skip_first, skip_last: expected 0 or more")
 
     @property
     def space(self) -> ActionSpace:
@@ -136,6 +145,18 @@ def relative_to_absolute(change: np.ndarray) -> np.ndarray:
     return np.where(last >= 0, told[np.maximum(last, 0)], before_any)
 
 
+def change_until_next(values: np.ndarray, kind: str) -> np.ndarray:
+    """What the arm did after each step; an angle takes the short way round. The last step has no next one: 0.
+
+    >>> change_until_next(np.array([[1.0], [3.0], [2.5]]), "length")[:, 0].tolist()
+    [2.0, -0.5, 0.0]
+    >>> change_until_next(np.array([[3.0], [-3.0]]), "angle")[:, 0].round(3).tolist()
+    [0.283, 0.0]
+    """
+    change = np.diff(values.astype(np.float64), axis=0, append=values[-1:])
+    return change if kind == "length" else (change + math.pi) % (2 * math.pi) - math.pi
+
+
 def binarise(opening: np.ndarray) -> np.ndarray:
     """An opening in [0, 1] -> 1 = open, 0 = closed; on the way it is already what it is going to be.
 
@@ -165,6 +186,8 @@ def _piece(piece: ActionPiece, stored: np.ndarray) -> np.ndarray:
     values = stored if piece.columns is None else stored[:, slice(*piece.columns)]
     if piece.gripper is not None:
         return _GRIPPERS[piece.gripper](values[:, 0].astype(np.float64))[:, None]
+    if piece.change is not None:
+        return change_until_next(values, piece.change)
     if piece.rotation is not None:
         return matrix_to_rpy(quaternion_xyzw_to_matrix(values.astype(np.float64)))
     return values

@@ -34,8 +34,8 @@ from robovlms.actions.contract import CameraSpec
 from robovlms.actions.normalize import FeatureStatistics
 from robovlms.data.sources.base import EpisodeSource, Steps
 from robovlms.data.sources.file_index import look_into
-from robovlms.data.sources.oxe import oxe_standard
-from robovlms.data.sources.rlds_episode import OBSERVATION, RldsEpisode, count_steps, open_picture
+from robovlms.data.sources.oxe import OXE, oxe_standard
+from robovlms.data.sources.rlds_episode import OBSERVATION, RldsEpisode, count_steps, open_picture, usable_steps
 from robovlms.data.sources.stream import StreamableSource
 from robovlms.data.sources.tf_example import Example
 from robovlms.data.sources.tfrecord import TFRecordFiles, verify_file
@@ -43,7 +43,7 @@ from robovlms.data.statistics_cache import read_published, statistics_of
 from robovlms.errors import ConfigError, DataError, unknown_name
 from robovlms.progress import ProgressBar
 
-INFO, FEATURES = "dataset_info.json", "features.json"
+INFO = "dataset_info.json"
 _DEAR_BYTES = 20 * 2**30
 _MAIN_CAMERA = "static"
 _KEPT = 8  # episodes; of their pictures only the places are remembered
@@ -56,7 +56,7 @@ class RldsSource(EpisodeSource, StreamableSource):
         path: folder of the dataset, or of one of its versions; of several versions the newest is taken.
         split: key of `dataset_info.json`.
         standard: what the keys mean: name of an entry of `oxe.yaml`, or a YAML file with the same fields; None takes
-            the dataset's name.
+            the folder's name or the one in `dataset_info.json`, whichever is known.
 
     Raises:
         DataError: if there is no such dataset, a file is missing, or a camera's key is not in the first record.
@@ -66,9 +66,9 @@ class RldsSource(EpisodeSource, StreamableSource):
     def __init__(self, path: Path | str, *, split: str = "train", standard: str | None = None) -> None:
         self.path = find_version(Path(path))
         self._info = _read_json(self.path / INFO)
-        self.split, self.name = split, str(self._info.get("name") or self.path.parent.name)
+        self.split, self.name = split, _name(self.path, self._info)
         self.standard = oxe_standard(standard or self.name)
-        self.shards, self._records = _shards(self.path, self._info, self.name, split)
+        self.shards, self._records = _shards(self.path, self._info, split)
         self._numbers = {file: number for number, file in enumerate(self.shards)}
         self._files, self._recent = TFRecordFiles(), _Recent()
         self.action_space, self.proprio_names = self.standard.space, self.standard.proprio_names
@@ -104,7 +104,7 @@ class RldsSource(EpisodeSource, StreamableSource):
     @cached_property
     def lengths(self) -> np.ndarray:
         """Steps of each episode; the first time this looks at the head of every record."""
-        kind = f"rlds lengths, without the first {self.standard.skip_first}"
+        kind = f"rlds lengths, {self.standard!r}"
         with ProgressBar(f"Looking into {self.name}", self.num_shards, unit="files", is_shown=self._is_large) as bar:
 
             def look(file: Path) -> dict[str, Any]:
@@ -207,19 +207,15 @@ class RldsSource(EpisodeSource, StreamableSource):
     def _length_of(self, shard: int, record: int) -> int:
         """Steps that count; 1 for a record that cannot be read, so that training meets it, counts it and goes on."""
         try:
-            return max(0, count_steps(self._example(shard, record)) - self.standard.skip_first)
+            return usable_steps(self._example(shard, record), self.standard)
         except DataError:
             return 1
 
     def _find_cameras(self) -> tuple[CameraSpec, ...]:
         """Sizes from the first record that has a step."""
-        shard = next((number for number, count in enumerate(self._records) if count), None)
-        if shard is None:
+        if not any(self._records):
             raise DataError(f"{self.path / INFO}: split {self.split!r} has no episode")
-        records = (self._example(shard, record) for record in range(self._records[shard]))
-        example = next((one for one in records if count_steps(one)), None)
-        if example is None:
-            raise DataError(f"{self.shards[shard]}: no episode has a step")
+        shard, record, example = self._first_example()
         specs = []
         for name, key in sorted(self.standard.cameras.items()):
             if OBSERVATION + str(key) not in example and name != _MAIN_CAMERA:
@@ -227,9 +223,21 @@ class RldsSource(EpisodeSource, StreamableSource):
             if OBSERVATION + str(key) not in example:
                 known = [one.removeprefix(OBSERVATION) for one in example.keys if one.startswith(OBSERVATION)]
                 raise DataError(f"{self.path}: camera {name!r}: " + unknown_name("key", str(key), known))
-            width, height = open_picture(example.blob(OBSERVATION + str(key), 0)).size
+            try:
+                width, height = open_picture(example.blob(OBSERVATION + str(key), 0)).size
+            except DataError as error:
+                raise DataError(f"{self.shards[shard]}: record {record}, step 0, {key}: {error}") from error
             specs.append(CameraSpec(name=name, height=height, width=width, source=f"{self.name}/{key}"))
         return tuple(specs)
+
+    def _first_example(self) -> tuple[int, int, Example]:
+        """Shard, record and content of the first episode with a step."""
+        for shard, count in enumerate(self._records):
+            for record in range(count):
+                example = self._example(shard, record)
+                if count_steps(example):
+                    return shard, record, example
+        raise DataError(f"{self.path}: no episode of split {self.split!r} has a step")
 
     def _published(self) -> dict[str, FeatureStatistics]:
         """Published statistics; nothing if there are none for these actions."""
@@ -274,7 +282,29 @@ def _versions(path: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: [int(number) for number in re.findall(r"\d+", folder.name)])
 
 
-def _shards(path: Path, info: dict[str, Any], name: str, split: str) -> tuple[list[Path], list[int]]:
+def _name(path: Path, info: dict[str, Any]) -> str:
+    """The dataset's name: that of its folder if it is known, for some were given another one before their release."""
+    folder = (path.parent if re.fullmatch(r"[0-9.]+", path.name) else path).name
+    return folder if folder in OXE else str(info.get("name") or folder)
+
+
+def shard_files(path: Path, info: dict[str, Any], split: dict[str, Any]) -> list[Path]:
+    """Files of a split, which is one entry of "splits" in `dataset_info.json`."""
+    count = len(split.get("shardLengths", []))
+    values = {
+        "{DATASET}": str(info.get("name") or _name(path, info)),
+        "{SPLIT}": str(split.get("name")),
+        "{FILEFORMAT}": "tfrecord",
+        "{SHARD_X_OF_Y}": "{SHARD_INDEX}-of-{NUM_SHARDS}",
+        "{NUM_SHARDS}": f"{count:05d}",
+    }
+    template = str(split.get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+    for placeholder, value in values.items():
+        template = template.replace(placeholder, value)
+    return [path / template.replace("{SHARD_INDEX}", f"{number:05d}") for number in range(count)]
+
+
+def _shards(path: Path, info: dict[str, Any], split: str) -> tuple[list[Path], list[int]]:
     """Files of a split, and how many records each holds."""
     splits = {entry.get("name"): entry for entry in info.get("splits", [])}
     if "[" in split:
@@ -285,7 +315,7 @@ def _shards(path: Path, info: dict[str, Any], name: str, split: str) -> tuple[li
     if not isinstance(counts, list):
         raise DataError(f"{path / INFO}: shardLengths of split {split!r}: expected a list, got {counts!r}")
     records = [int(count) for count in counts]
-    files = [path / f"{name}-{split}.tfrecord-{i:05d}-of-{len(records):05d}" for i in range(len(records))]
+    files = shard_files(path, info, splits[split])
     missing = [file for file in files if not file.is_file()]
     if missing:
         there = len(list(path.glob(f"*-{split}.tfrecord-*")))

@@ -2,9 +2,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from robovlms.actions.union import union_space
-from robovlms.data.sources.oxe import OXE, OXE_MIXES, binarise, oxe_standard, relative_to_absolute
+from robovlms.data.sources.oxe import (
+    OXE,
+    OXE_MIXES,
+    ActionPiece,
+    OxeStandard,
+    binarise,
+    change_until_next,
+    oxe_standard,
+    relative_to_absolute,
+)
 from robovlms.errors import ConfigError
 
 
@@ -76,6 +87,37 @@ def test_quaternions_become_roll_pitch_yaw() -> None:
     np.testing.assert_allclose(made, [[1, 2, 3, 0, 0, np.pi / 2, 1]], atol=1e-6)
 
 
+def test_changes_of_a_pose() -> None:
+    state = np.array([[0.0, 3.0], [0.5, -3.0], [0.25, -3.1]], np.float32)
+    pieces = ActionPiece(key="s", columns=(0, 1), change="length"), ActionPiece(key="s", columns=(1, 2), change="angle")
+    standard = OxeStandard(cameras={"a": "b"}, action=pieces, instruction="c", control_hz=1, dimensions=("x", "yaw"))
+    expected = [[0.5, 2 * np.pi - 6], [-0.25, -0.1], [0, 0]]
+    np.testing.assert_allclose(standard.actions(numbers(s=state)), expected, atol=1e-6)
+
+
+@given(st.lists(st.floats(-3.1, 3.1), min_size=1, max_size=20))
+def test_changes_add_up_to_the_pose(angles: list[float]) -> None:
+    values = np.array(angles)[:, None]
+    change = change_until_next(values, "angle")
+    assert np.all(np.abs(change) <= np.pi + 1e-9)
+    reached = values[0] + change.cumsum(axis=0)[:-1]
+    np.testing.assert_allclose(np.exp(1j * reached), np.exp(1j * values[1:]), atol=1e-9)
+    np.testing.assert_allclose(change_until_next(values, "length")[:-1], np.diff(values, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"), [("bridge_dataset", "bridge_orig"), ("r2d2_faceblur", "droid"), ("fmb", "fmb_dataset")]
+)
+def test_names_in_files(alias: str, name: str) -> None:
+    assert OXE[alias] == OXE[name]
+
+
+def test_the_width_of_the_gripper_in_taco_play() -> None:
+    """Column 6 of 15, after the pose and before the joints."""
+    (names,) = OXE["taco_play"].proprio.values()
+    assert (len(names), names.index("gripper")) == (15, 6)
+
+
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
@@ -119,6 +161,14 @@ def test_a_standard_of_your_own(tmp_path: Path) -> None:
         (
             "cameras: {a: b}\naction: []\ninstruction: a\ncontrol_hz: 1\ndimensions: [u]\n",
             r"dimensions: .* got \['u'\]",
+        ),
+        (
+            "cameras: {a: b}\naction: []\ninstruction: a\ncontrol_hz: 1\nblue_first_png: [c]\n",
+            r"blue_first_png: expected some of \['a'\], got \['c'\]",
+        ),
+        (
+            "cameras: {a: b}\naction: []\ninstruction: a\ncontrol_hz: 1\nskip_last: -1\n",
+            "skip_first, skip_last: expected 0 or more",
         ),
         ("control_hz: 1\n", "missing"),
     ],

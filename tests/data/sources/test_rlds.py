@@ -154,12 +154,6 @@ def test_damaged_episodes_are_named(tmp_path: Path, change: Change, message: str
         source.read_episode(1)
 
 
-def test_an_episode_of_nothing(tmp_path: Path) -> None:
-    shards = [[{"steps/is_first": np.zeros(0, np.int64), "steps/x": [b""]}], [bridge_episode(0, 3)]]
-    with pytest.raises(DataError, match="no episode has a step|none of steps/is_first"):
-        RldsSource(write_rlds(tmp_path, shards))
-
-
 def test_truncated_and_missing_files(bridge: Path) -> None:
     source = RldsSource(bridge)
     last = source.shards[1]
