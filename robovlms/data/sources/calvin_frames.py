@@ -50,7 +50,7 @@ class CalvinFrames:
             with zipfile.ZipFile(file) as archive:
                 names = [name.removesuffix(".npy") for name in archive.namelist()]
                 return {name: _read_shape(archive, name) for name in names}
-        except (OSError, *_DAMAGED) as error:
+        except (OSError, KeyError, *_DAMAGED) as error:  # KeyError: a name in the list that no member has
             raise _unreadable(file, error) from error
 
     def read(self, frame: int, expected: Mapping[str, tuple[tuple[int, ...], type]]) -> dict[str, np.ndarray]:
