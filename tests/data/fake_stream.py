@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from robovlms.data.sources.stream import StreamableSource, StreamedEpisode
 
 from robovlms.actions.contract import CameraSpec
 from robovlms.actions.normalize import ActionCodec, Normalizer
 from robovlms.actions.space import ActionDimension, ActionSpace
 from robovlms.data.sample import SampleBuilder
 from robovlms.data.sources.base import EpisodeSource, Steps
+from robovlms.data.sources.stream import StreamableSource, StreamedEpisode
 from robovlms.data.streaming import StreamingDataset
 from robovlms.data.text import ByteTokenizer, PromptEncoder
 from robovlms.errors import DataError
