@@ -97,7 +97,8 @@ class OxeStandard:
         Raises:
             DataError: if a key has fewer columns than are wanted.
         """
-        return np.concatenate([_piece(piece, read(piece.key)) for piece in self.action], axis=1).astype(np.float32)
+        with np.errstate(all="ignore"):  # what is not finite is named by who asks, with its step
+            return np.concatenate([_piece(piece, read(piece.key)) for piece in self.action], axis=1).astype(np.float32)
 
     def _dimension(self, name: str) -> ActionDimension:
         if name == "gripper":

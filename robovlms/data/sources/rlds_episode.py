@@ -119,9 +119,9 @@ class RldsEpisode(StreamedEpisode):
         return rows[self.standard.skip_first : self.standard.skip_first + self.length]
 
     def _columns(self, key: str) -> np.ndarray:
-        """Numbers of a key, [steps, m]."""
+        """Numbers of a key, [steps, m], m at least 1."""
         numbers = self.example.numbers(key)
-        if not self.num_steps or len(numbers) % self.num_steps:
+        if not len(numbers) or len(numbers) % self.num_steps:
             raise DataError(f"{key}: {len(numbers)} numbers do not share out among {self.num_steps} steps")
         return numbers.reshape(self.num_steps, -1)
 

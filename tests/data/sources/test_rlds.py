@@ -138,6 +138,7 @@ Change = Callable[[dict[str, Any]], Any]
         ),
         (lambda e: e.update({"steps/action": e["steps/action"][:, :6]}), "at least 7 numbers per step, found 6"),
         (lambda e: e.update({"steps/action": e["steps/action"].ravel()[:-1]}), "34 numbers do not"),
+        (lambda e: e.update({"steps/action": np.zeros(0, np.float32)}), "steps/action: 0 numbers do not"),
         (lambda e: e["steps/action"].__setitem__((3, 1), np.nan), r"step 2: action 'y' is nan"),
         (lambda e: e["steps/observation/state"].__setitem__((4, 0), np.inf), r"step 3: proprio 'x' is inf"),
         (lambda e: e.update({"steps/language_instruction": [b"\xff"] * 5}), "steps/language_instruction: not a text"),
