@@ -115,6 +115,29 @@ def test_blue_comes_first_in_released_pictures(tmp_path: Path, encoding: str, ex
         np.testing.assert_allclose(images[name][0, 4, 4].astype(int), colour, atol=3)
 
 
+def test_where_the_arm_of_bridge_went(tmp_path: Path) -> None:
+    stored = bridge_episode(0, 5)
+    state = np.array([[t**2 / 100, 0, 0, 0, 0, [3.1, -3.1][t % 2], 1] for t in range(5)], np.float32)
+    stored["steps/observation/state"] = state
+    source = RldsSource(write_rlds(tmp_path, [[stored]]), standard="bridge_orig_reached")
+    steps = source.read_episode(0).steps
+    turn = 2 * np.pi - 6.2
+    np.testing.assert_allclose(steps.actions[:, [0, 5]], [[0.03, -turn], [0.05, turn], [0.07, -turn]], atol=1e-6)
+    np.testing.assert_array_equal(steps.actions[:, 6], stored["steps/action"][1:4, 6])
+    np.testing.assert_array_equal(steps.proprio, state[1:4])
+    assert steps.images["static"][:, 0, 0].tolist() == [[0, 1, 0], [0, 2, 0], [0, 3, 0]]
+    assert source.lengths.tolist() == [3]
+
+
+def test_a_place_that_is_not_finite_is_named_once_it_matters(tmp_path: Path) -> None:
+    stored = bridge_episode(0, 5)
+    stored["steps/observation/state"][3, 2] = np.inf
+    source = RldsSource(write_rlds(tmp_path, [[stored]]), standard="bridge_orig_reached")
+    with pytest.raises(DataError, match="record 0, step 1: action 'z' is inf"):
+        source.read(0, np.array([0]), np.array([0, 1]), ())
+    assert source.read(0, np.array([0]), np.array([0]), ()).actions.shape == (1, 7)
+
+
 def test_an_episode_without_a_step(tmp_path: Path) -> None:
     nothing = {"steps/is_first": np.zeros(0, np.int64), "steps/action": np.zeros(0, np.float32)}
     source = RldsSource(write_rlds(tmp_path, [[nothing], [nothing, bridge_episode(0, 3)]]))
