@@ -28,22 +28,24 @@ def parity_windows(dataset: Part, contract: PolicyContract) -> list[ObservationW
     """The beginning of the first and of the last episode that have every camera, windows of equal length.
 
     Raises:
-        DataError: if no episode has every camera.
+        DataError: if no episode has every camera, or the file that none can be read from.
     """
     names = tuple(camera.name for camera in contract.cameras)
-    found = [next((one for one in order if _is_complete(one, names)), None) for order in _from_both_ends(dataset)]
-    if None in found:
-        raise DataError(f"no episode has every camera of {list(names)}; choose fewer in data.cameras")
+    found = [_first_complete(order, names) for order in _from_both_ends(dataset)]
     length = min(contract.window_size, *(one.length for one in found))
     return [_observations(one, length, contract) for one in {one.number: one for one in found}.values()]
 
 
-def _is_complete(episode: "_Readable", names: tuple[str, ...]) -> bool:
-    """Whether an episode has a step and every camera; one that cannot be read is a matter of the quarantine."""
-    try:
-        return episode.length > 0 and len(episode.read(np.zeros(1, np.int64), names).images) == len(names)
-    except DataError:
-        return False
+def _first_complete(episodes: Iterator["_Readable"], names: tuple[str, ...]) -> "_Readable":
+    """The first episode that has a step and every camera; one that cannot be read is a matter of the quarantine."""
+    unreadable: DataError | None = None
+    for episode in episodes:
+        try:
+            if episode.length > 0 and len(episode.read(np.zeros(1, np.int64), names).images) == len(names):
+                return episode
+        except DataError as error:
+            unreadable = unreadable or error
+    raise unreadable or DataError(f"no episode has every camera of {list(names)}; choose fewer in data.cameras")
 
 
 @dataclass(frozen=True, kw_only=True)
