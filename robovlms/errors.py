@@ -10,7 +10,10 @@
     │   └── ContractMismatchError   checkpoint and environment / robot disagree
     ├── MissingDependencyError      names the extra to install
     ├── SimulatorError              a simulator that cannot start or was misused
-    └── PolicyError                 a policy asked for something it cannot do
+    ├── PolicyError                 a policy asked for something it cannot do
+    └── SafetyError                 a robot that cannot be run safely: limits, shield, driver
+        ├── UnsafeActionError       an action that must not be executed
+        └── StaleObservationError   an observation that is too old to act on
 
 The command line prints the message as one line and exits with code 2, so a message says what was expected, what
 was seen, where, and what to do.
@@ -54,6 +57,18 @@ class SimulatorError(RoboVLMsError):
 
 class PolicyError(RoboVLMsError):
     """A policy was asked for something that it cannot do."""
+
+
+class SafetyError(RoboVLMsError):
+    """A robot cannot be run safely: a limit is missing or wrong, a driver or the shield does not work."""
+
+
+class UnsafeActionError(SafetyError):
+    """An action must not be executed."""
+
+
+class StaleObservationError(SafetyError):
+    """An observation is too old to act on."""
 
 
 def unknown_name(what: str, name: str, choices: Iterable[str]) -> str:

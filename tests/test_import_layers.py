@@ -43,6 +43,7 @@ ALLOWED = {
     "model": BASE | {"actions", "data"},
     "train": BASE | {"actions", "data", "model"},
     "policy": BASE | {"actions", "data", "model"},
+    "robot": BASE | {"actions"},
     "evaluate": BASE | {"actions", "data", "model", "train", "policy"},
     "testing": BASE | {"actions", "data", "model", "train", "policy"},
     "data_commands": BASE | {"data"},

@@ -1,0 +1,1 @@
+"""Ways to reach a robot. A new one is one file and one line here."""

@@ -1,0 +1,1 @@
+"""What was said: text to clauses, clauses to actions."""
