@@ -26,5 +26,6 @@ class Driver(ABC):
             SafetyError: if it cannot be sent.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the connection; the last command that was sent was zero."""
