@@ -1,0 +1,67 @@
+"""The process in which a model thinks, so that whatever it does, the robot's own processes go on.
+
+::
+
+    stdin   {"id", "prompt", "images", "instruction", "proprio", "timestamp_s"}  or  {"id", "reset": true}
+    stdout  first {"kind": "text" | "chunk", "contract": JSON | null}, then per question
+            {"id", "text" | "chunk", "seconds"}  or  {"id", "error"}
+
+What a library prints goes to stderr. The process ends when its stdin does.
+"""
+
+import json
+import os
+import sys
+import time
+from io import BufferedIOBase
+from typing import Any
+
+from robovlms.errors import RoboVLMsError
+from robovlms.robot.worker.messages import read_message, write_message
+from robovlms.robot.worker.models import ChunkModel, TextModel, make_model
+from robovlms.types import Observation
+
+
+def main(arguments: list[str]) -> int:
+    """Load a model and serve it: MODEL OPTIONS, the options as JSON."""
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints, prints there
+    name, options = arguments
+    try:
+        model = make_model(name, json.loads(options))
+    except Exception as error:  # the robot's process must hear why, in one line
+        write_message(replies, {"error": _one_line(error)})
+        return 1
+    serve(model, sys.stdin.buffer, replies)
+    return 0
+
+
+def serve(model: TextModel | ChunkModel, questions: BufferedIOBase, replies: BufferedIOBase) -> None:
+    """Answer until the questions end."""
+    is_policy = isinstance(model, ChunkModel)
+    contract = model.contract_json if is_policy else None
+    write_message(replies, {"kind": "chunk" if is_policy else "text", "contract": contract})
+    while (question := read_message(questions)) is not None:
+        start = time.perf_counter()
+        try:
+            answer = _answer(model, question)
+        except Exception as error:  # one bad answer is no reason to stop thinking; the robot holds meanwhile
+            answer = {"error": _one_line(error)}
+        write_message(replies, {"id": question.get("id"), "seconds": time.perf_counter() - start, **answer})
+
+
+def _answer(model: TextModel | ChunkModel, question: dict[str, Any]) -> dict[str, Any]:
+    if question.get("reset"):
+        if isinstance(model, ChunkModel):
+            model.reset()
+        return {}
+    if isinstance(model, ChunkModel):
+        keys = ("images", "proprio", "instruction", "timestamp_s")
+        return {"chunk": model.chunk(Observation(**{key: question[key] for key in keys}))}
+    (image,) = question["images"].values()
+    return {"text": str(model.generate(question["prompt"], image))}
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RoboVLMsError) else f"{type(error).__name__}: {text}"
