@@ -97,16 +97,30 @@ class SessionBatch:
         seen = [observations[robot] for robot in looking]
         if any(one is None for one in seen):
             raise PolicyError("the policy needs an observation now; check `needs_observation` before leaving it out")
-        if looking:
-            self._look(looking, seen)
+        for robot, chunk in self._look(looking, seen).items() if looking else ():
+            self._queues[robot].extend(chunk[: self.execute_steps])
         return {robot: self._queues[robot].popleft() for robot in observations}
+
+    def chunks(self, observations: Mapping[int, Observation]) -> dict[int, Float32[np.ndarray, "n a"]]:
+        """Return the next n actions of some robots in physical units; what `act` has queued for them is dropped.
+
+        For who executes chunks on a clock of its own.
+
+        Raises:
+            PolicyError: as in `act`.
+        """
+        self._check(observations)
+        for robot in observations:
+            self._queues[robot].clear()
+        return self._look([*observations], [*observations.values()])
 
     def _is_new(self, robot: int, seen: Observation | None) -> bool:
         """Whether a robot is told something else than what its queued actions are for."""
         return seen is not None and self._instructions[robot] not in (None, seen.instruction)
 
     @torch.inference_mode()
-    def _look(self, robots: Sequence[int], observations: Sequence[Observation]) -> None:
+    def _look(self, robots: Sequence[int], observations: Sequence[Observation]) -> dict[int, np.ndarray]:
+        """Take a frame of each robot; return the chunks of those that have nothing queued."""
         frames = self._encoder.frames(observations)
         self.reset([robot for robot, one in zip(robots, observations, strict=True) if self._is_new(robot, one)])
         try:
@@ -118,8 +132,7 @@ class SessionBatch:
             raise
         for robot, one in zip(robots, observations, strict=True):
             self._instructions[robot] = one.instruction
-        for i, chunk in zip(asked, chunks, strict=True):
-            self._queues[robots[i]].extend(chunk[: self.execute_steps])
+        return {robots[i]: chunk for i, chunk in zip(asked, chunks, strict=True)}
 
 
 class PolicySession:
@@ -148,6 +161,14 @@ class PolicySession:
             PolicyError: if an observation is needed and missing, or does not fit the contract.
         """
         return self._robots.act({0: observation})[0]
+
+    def chunk(self, observation: Observation) -> Float32[np.ndarray, "n a"]:
+        """Return the next n actions in physical units; what `act` has queued is dropped.
+
+        Raises:
+            PolicyError: as in `act`.
+        """
+        return self._robots.chunks({0: observation})[0]
 
 
 def load_session(checkpoint: str | Path, *, execute_steps: int | None = None, device: str = "cpu") -> PolicySession:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from robovlms.actions.contract import PolicyContract
 from robovlms.config import RunConfig
 from robovlms.data.collate import collate
 from robovlms.data.dataset import BaseTaskDataset
@@ -13,6 +14,7 @@ from robovlms.errors import CheckpointError, PolicyError
 from robovlms.model.base import BaseRoboVLM
 from robovlms.model.checkpoint import load_policy
 from robovlms.policy.session import PolicySession, SessionBatch, load_session
+from robovlms.robot.worker.models import ChunkModel, TextModel, make_model
 from robovlms.run_folder import checkpoints_of
 from robovlms.train.contract import build_contract
 from robovlms.train.run import train_from_config
@@ -258,3 +260,27 @@ def test_execute_steps_must_fit_the_chunk(trained: RunConfig) -> None:
     for steps in (0, 4):
         with pytest.raises(PolicyError, match="between 1 and the chunk's 3"):
             PolicySession(model, contract, execute_steps=steps)
+
+
+def test_a_whole_chunk_is_what_act_would_queue(trained: RunConfig) -> None:
+    checkpoint = str(trained.train.out)
+    seen = observations(LeRobotSource(trained.data.path), 0)
+    session, other = load_session(checkpoint, execute_steps=1), load_session(checkpoint, execute_steps=1)
+    for one in seen[:3]:
+        chunk = session.chunk(one)
+        assert chunk.shape == (session.contract.fwd_pred_next_n, session.contract.action_space.size)
+        np.testing.assert_array_equal(chunk[0], other.act(one))
+
+
+def test_a_policy_and_a_vlm_as_the_models_of_a_robot(trained: RunConfig) -> None:
+    seen = observations(LeRobotSource(trained.data.path), 0)[0]
+    model = make_model("policy", {"checkpoint": str(trained.train.out)})
+    assert isinstance(model, ChunkModel)
+    assert PolicyContract.from_json(model.contract_json) == load_session(trained.train.out).contract
+    chunk = model.chunk(seen)
+    model.reset()
+    np.testing.assert_array_equal(chunk, model.chunk(seen))
+    words = make_model("vlm", {"name": "tiny", "max_new_tokens": 3})
+    assert isinstance(words, TextModel)
+    image = next(iter(seen.images.values()))
+    assert words.generate("go", image) == words.generate("go", image)

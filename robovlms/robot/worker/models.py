@@ -16,8 +16,8 @@ from robovlms.types import Observation
 
 MODELS = {
     "colour": "robovlms.robot.simulator.colour_detector:ColourDetector",
-    "policy": "robovlms.policy.robot_models:load_policy_model",
-    "vlm": "robovlms.policy.robot_models:load_text_model",
+    "policy": "robovlms.policy.robot_models:PolicyModel",
+    "vlm": "robovlms.policy.robot_models:WordsModel",
 }
 
 
