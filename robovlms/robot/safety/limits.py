@@ -1,0 +1,128 @@
+"""What a base may do: the one home of its limits."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robovlms.errors import SafetyError, unknown_name
+from robovlms.robot.safety.reading import read_number
+from robovlms.robot.safety.zones import Zones
+
+AXES = ("linear_x", "linear_y", "angular_z")
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ShieldLimits:
+    """Limits of a base, in its own frame (ROS REP-103: x forward, y left, positive yaw to the left).
+
+    Velocity, acceleration and deceleration have no defaults: nobody else knows the robot. Integers and lists, as they
+    come from YAML, become tuples of floats.
+
+    Attributes:
+        max_velocity: (x, y, yaw), m/s, m/s, rad/s; 0 for an axis that the base does not have, else positive.
+        max_acceleration: (x, y, yaw) at which a speed may rise, m/s², m/s², rad/s², positive.
+        max_deceleration: (x, y, yaw) at which a speed may fall, m/s², m/s², rad/s², positive.
+        min_confidence: an action below it is refused, in (0, 1].
+        max_observation_age_s: an action whose observation is older is refused, s, positive.
+        max_step_s: longest time between two steps that counts for acceleration, s, positive. A later step, and the
+            first one, count as this much.
+        keep_direction: True slows all axes by one factor, so that the path stays the one that was asked for; False
+            treats each axis alone.
+        zones: where the robot may be; None if anywhere.
+
+    Raises:
+        SafetyError: if a value is no finite number in its range.
+    """
+
+    max_velocity: Triple
+    max_acceleration: Triple
+    max_deceleration: Triple
+    min_confidence: float = 0.3
+    max_observation_age_s: float = 0.5
+    max_step_s: float = 0.1
+    keep_direction: bool = True
+    zones: Zones | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_velocity", "max_acceleration", "max_deceleration"):
+            object.__setattr__(self, name, _triple(name, getattr(self, name), allow_zero=name == "max_velocity"))
+        for name in ("min_confidence", "max_observation_age_s", "max_step_s"):
+            object.__setattr__(self, name, positive(name, getattr(self, name)))
+        if self.min_confidence > 1.0:
+            raise SafetyError(f"min_confidence: expected a number in (0, 1], got {self.min_confidence!r}")
+        if not isinstance(self.keep_direction, bool):
+            raise SafetyError(f"keep_direction: expected true or false, got {self.keep_direction!r}")
+        if isinstance(self.zones, Mapping):
+            object.__setattr__(self, "zones", Zones.from_dict(self.zones))
+        elif self.zones is not None and not isinstance(self.zones, Zones):
+            raise SafetyError(f"zones: expected Zones, a mapping or None, got {self.zones!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML and logs; inverse of `from_dict`."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {**values, "zones": None if self.zones is None else self.zones.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ShieldLimits":
+        """Inverse of `to_dict`.
+
+        Raises:
+            SafetyError: if a limit is missing, unknown or wrong.
+        """
+        check_keys("limit of the shield", values, cls)
+        return cls(**values)
+
+
+def check_keys(what: str, values: Any, kind: type) -> None:
+    """Refuse `values` unless it is a mapping of fields of the dataclass `kind` that has all required ones.
+
+    Raises:
+        SafetyError: naming the first key that is unknown or missing.
+    """
+    if not isinstance(values, Mapping):
+        raise SafetyError(f"{what}: expected a mapping, got {values!r}")
+    fields = dataclasses.fields(kind)
+    known = [entry.name for entry in fields]
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise SafetyError(unknown_name(what, unknown[0], known))
+    no_default = [
+        entry.name
+        for entry in fields
+        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in no_default if name not in values]
+    if missing:
+        raise SafetyError(f"{what}: {missing[0]!r} is missing; required are {', '.join(no_default)}")
+
+
+def positive(name: str, value: Any, allow_zero: bool = False) -> float:
+    """`value` as a float, if it is a finite number above 0 (or 0 itself, if allowed).
+
+    Raises:
+        SafetyError: if it is not.
+    """
+    number = read_number(value)
+    if number is None or not math.isfinite(number) or number < 0.0 or (number == 0.0 and not allow_zero):
+        least = ">= 0" if allow_zero else "> 0"
+        raise SafetyError(f"{name}: expected a finite number {least}, got {value!r}")
+    return number + 0.0  # no -0.0
+
+
+def _triple(name: str, value: Any, allow_zero: bool) -> Triple:
+    entries = listed(value)
+    if entries is None or len(entries) != 3:
+        raise SafetyError(f"{name}: expected three numbers ({', '.join(AXES)}), got {value!r}")
+    x, y, yaw = (positive(f"{name}, {axis}", entry, allow_zero) for axis, entry in zip(AXES, entries, strict=True))
+    return x, y, yaw
+
+
+def listed(value: Any) -> list[Any] | None:
+    """The entries of a sequence or an array; None if it is neither."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None

@@ -1,0 +1,95 @@
+"""From the velocity that is wanted to the one that may be sent: a clamp and a ramp, functions of plain floats.
+
+How one step of the ramp goes, with directions kept. Each axis heads for its target, or for zero if the target lies
+beyond zero. An axis moves by at most what its own limits allow; axes that go the same way share one factor, the
+smallest of them, so (x, y, yaw) keeps its direction while it grows along a path and while it shrinks along one::
+
+    grows    x, y, yaw    one factor of all three: translation waits for rotation and the other way round
+    shrinks  x, y         one factor of both, never held up by anything else: the braking distance is theirs alone
+    shrinks  yaw          the same factor, or less if its own limit asks for less
+
+Axes that shrink do not wait for those that grow. From driving ahead to driving left, ahead brakes at its own
+deceleration while left gathers speed at its own acceleration; the direction between the two is not promised.
+"""
+
+Triple = tuple[float, float, float]
+
+_ALL_BUT_DONE = 1.0 - 1e-12  # a factor so near to 1 is 1: rounding must not cost a step at the end
+
+
+def clamp(velocity: Triple, max_velocity: Triple, keep_direction: bool) -> Triple:
+    """`velocity` within `max_velocity`, scaled as a whole if the direction is kept, else each axis alone.
+
+    An axis whose limit is 0 does not exist; a direction that needs it cannot be kept, and the result is zero.
+
+    >>> clamp((1.0, 0.5, 0.1), (0.5, 0.5, 1.0), True)
+    (0.5, 0.25, 0.05)
+    >>> clamp((1.0, 0.5, 0.1), (0.5, 0.5, 1.0), False)
+    (0.5, 0.5, 0.1)
+    """
+    scale = 1.0
+    if keep_direction:
+        for value, limit in zip(velocity, max_velocity, strict=True):
+            if abs(value) > limit:
+                scale = min(scale, limit / abs(value))
+    if scale < 1.0:
+        velocity = velocity[0] * scale, velocity[1] * scale, velocity[2] * scale
+    x, y, yaw = velocity
+    most_x, most_y, most_yaw = max_velocity
+    return max(-most_x, min(most_x, x)), max(-most_y, min(most_y, y)), max(-most_yaw, min(most_yaw, yaw))
+
+
+def ramp(
+    velocity: Triple, target: Triple, acceleration: Triple, deceleration: Triple, step_s: float, keep_direction: bool
+) -> Triple:
+    """One step from `velocity` towards `target`.
+
+    Args:
+        velocity: as it is.
+        target: as it should be.
+        acceleration: most by which a speed may rise, per second.
+        deceleration: most by which a speed may fall, per second.
+        step_s: length of the step, s.
+        keep_direction: see the drawing above; False treats each axis alone.
+
+    >>> ramp((0.0, 0.0, 0.0), (0.5, 0.25, 0.0), (0.5, 0.5, 1.5), (1.0, 1.0, 3.0), 0.5, True)
+    (0.25, 0.125, 0.0)
+    >>> ramp((0.5, 0.0, 0.0), (-0.5, 0.0, 0.0), (0.5, 0.5, 1.5), (1.0, 1.0, 3.0), 10.0, True)
+    (0.0, 0.0, 0.0)
+    """
+    if target == velocity:
+        return target
+    goal = tuple([0.0 if is_crossing(v, t) else t for v, t in zip(velocity, target, strict=True)])
+    grows = [abs(g) > abs(v) for v, g in zip(velocity, goal, strict=True)]
+    limits = [rise if grow else fall for rise, fall, grow in zip(acceleration, deceleration, grows, strict=True)]
+    factors = [reach(v, g, limit * step_s) for v, g, limit in zip(velocity, goal, limits, strict=True)]
+    if keep_direction:
+        factors = _shared(factors, grows)
+    x, y, yaw = map(move, velocity, goal, factors)
+    return x, y, yaw
+
+
+def is_crossing(value: float, target: float) -> bool:
+    """Zero lies between the two."""
+    return value < 0.0 < target or target < 0.0 < value
+
+
+def reach(value: float, goal: float, most: float) -> float:
+    """How much of the way from `value` to `goal`, in [0, 1], is no more than `most`."""
+    way = abs(goal - value)
+    return 1.0 if way <= most or most / way >= _ALL_BUT_DONE else most / way
+
+
+def move(value: float, goal: float, factor: float) -> float:
+    """The part `factor` of the way from `value` to `goal`, never beyond the two however it is rounded."""
+    if factor >= 1.0:
+        return goal
+    there = value + factor * (goal - value)
+    return max(value, min(goal, there)) if goal >= value else max(goal, min(value, there))
+
+
+def _shared(factors: list[float], grows: list[bool]) -> list[float]:
+    growing = min([factor for factor, grow in zip(factors, grows, strict=True) if grow], default=1.0)
+    shrinking = min([factor for factor, grow in zip(factors[:2], grows[:2], strict=True) if not grow], default=1.0)
+    x, y = [growing if grow else shrinking for grow in grows[:2]]
+    return [x, y, growing if grows[2] else min(shrinking, factors[2])]
