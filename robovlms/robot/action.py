@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from robovlms.errors import ConfigError, unknown_name
+from robovlms.robot.arm_motion import ArmMotion
 
 Speed = Literal["slow", "normal", "fast"]
 Gripper = Literal["open", "close"]
@@ -49,6 +50,7 @@ class RobotAction:
         speed: how fast it was asked for.
         gripper: what the gripper is to do; None leaves it as it is.
         sequence_index: place among the actions of one command, from 0.
+        arm: what an arm is to do; None for a base alone.
     """
 
     action_type: ActionType
@@ -63,6 +65,7 @@ class RobotAction:
     speed: Speed = "normal"
     gripper: Gripper | None = None
     sequence_index: int = 0
+    arm: ArmMotion | None = None
 
     @property
     def velocity(self) -> tuple[float, float, float]:
@@ -76,14 +79,15 @@ class RobotAction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; inverse of `from_dict`."""
-        return {**dataclasses.asdict(self), "action_type": self.action_type.value}
+        arm = None if self.arm is None else self.arm.to_dict()
+        return {**dataclasses.asdict(self), "action_type": self.action_type.value, "arm": arm}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RobotAction":
         """Inverse of `to_dict`.
 
         Raises:
-            ConfigError: if a key or the type of action is unknown.
+            ConfigError: if a key or the type of action is unknown, or the arm's motion is none.
         """
         known = [entry.name for entry in dataclasses.fields(cls)]
         unknown = [key for key in values if key not in known]
@@ -92,4 +96,8 @@ class RobotAction:
         kind = values.get("action_type")
         if kind not in [one.value for one in ActionType]:
             raise ConfigError(unknown_name("action type", kind, [one.value for one in ActionType]))
-        return cls(**{**values, "action_type": ActionType(kind)})
+        arm = values.get("arm")
+        if arm is not None and not isinstance(arm, Mapping):
+            raise ConfigError(f"action: arm must be an arm's motion or None, got {arm!r}")
+        motion = None if arm is None else ArmMotion.from_dict(arm)
+        return cls(**{**values, "action_type": ActionType(kind), "arm": motion})
