@@ -22,7 +22,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from robovlms.errors import ConfigError, SafetyError
 from robovlms.robot.drivers.base import Driver
@@ -44,6 +44,9 @@ class Shield(Protocol):
 
     def step(self, command: object, confidence: object, observation_age_s: object, now: object) -> Command:
         """Return what may be sent now."""
+
+    def hold(self, now: object) -> Command:
+        """Return what may be sent now to come to rest."""
 
     def estop(self) -> None:
         """Latch: no motion until `reset`."""
@@ -173,47 +176,39 @@ class ShieldedOutput:
             last = self._sender.last_error
             raise SafetyError(f"the last zero did not reach the robot: {_describe(last) if last else 'driver blocks'}")
 
-    @property
-    def num_driver_errors(self) -> int:
-        """Sends that failed so far."""
-        return self._sender.num_errors
-
-    @property
-    def num_refused(self) -> int:
-        """Commands refused so far because their observation was older than one already taken."""
-        return self._slot.num_refused
-
     def tick(self, lateness_s: float = 0.0) -> TickRecord:
-        """Do one period: step the shield, hand over what it returns. The thread of the output calls it."""
+        """Do one period: ask the shield, hand over what it returns. The thread of the output calls it.
+
+        Args:
+            lateness_s: how much later than planned it is, s.
+        """
         now = self._clock()
         self._watch_driver(now)
-        calls, taken = self._take()
-        for call in calls:
+        call, taken = self._take()
+        if call is not None:
             (self._shield.estop if call == "estop" else self._shield.reset)()
-        command, confidence, age = self._judge(taken, now)
-        result = self._shield.step(command, confidence, age, now)
+        result, asked = self._ask_shield(taken, now)
         self._is_still = self._is_at_rest(result)
         self._must_rest = self._sender.is_failing or (self._must_rest and not self._is_still)
-        sent = at_rest(result) if self._must_rest else result
-        self._result = result
+        self._result, sent = result, at_rest(result) if self._must_rest else result
         self._sender.put(sent)
-        record = TickRecord(
-            index=self._index,
-            now=now,
-            lateness_s=lateness_s,
+        return self._record(asked, call, now=now, lateness_s=lateness_s, result=result, sent=sent)
+
+    def _record(self, asked: dict[str, Any], call: str | None, **fields: Any) -> TickRecord:
+        calls = (asked.pop("call"),) if call is None else (call, asked.pop("call"))
+        index, self._index = self._index, self._index + 1
+        last = self._sender.last_error
+        return TickRecord(
+            index=index,
             calls=calls,
-            command=command,
-            confidence=confidence,
-            observation_age_s=age,
-            result=result,
-            sent=sent,
             estop=self.estop_reason,
+            driver_error=None if last is None else _describe(last),
             num_driver_errors=self._sender.num_errors,
             num_refused=self._slot.num_refused,
             num_overruns=self.num_overruns,
+            **asked,
+            **fields,
         )
-        self._index += 1
-        return record
 
     def _check(self) -> None:
         if self.error is not None:
@@ -233,27 +228,34 @@ class ShieldedOutput:
             self._latch(f"the driver blocked for more than {self._watchdog_s:g} s")
         self._num_blocked = num_blocked
 
-    def _take(self) -> tuple[tuple[str, ...], Submission | None]:
+    def _take(self) -> tuple[str | None, Submission | None]:
         """What to call on the shield, and what to give it; an estop is out before a reset is done."""
         with self._lock:
             if self._estop_wanted is not None:
                 self.estop_reason, self._estop_wanted = self._estop_wanted, None
-                return ("estop",), None
+                return "estop", None
             if self._reset_wanted:
                 self._reset_wanted, self.estop_reason = False, None
-                return ("reset",), None
+                return "reset", None
             if self._stop_wanted or self._must_rest or self._closing_at is not None:
                 self._stop_wanted = False
-                return (), None
-            return (), self._slot.take()
+                return None, None
+            return None, self._slot.take()
 
-    def _judge(self, taken: Submission | None, now: float) -> tuple[object, object, float]:
-        """Command, confidence and age for the shield; an infinite age makes it hold."""
+    def _ask_shield(self, taken: Submission | None, now: float) -> tuple[Command, dict[str, Any]]:
+        """What the shield lets through, and what it was given; an age beyond all limits if nothing came for long."""
         if taken is None:
-            return None, 0.0, math.inf
-        if not now - taken.received_at <= self._watchdog_s:
-            return taken.command, taken.confidence, math.inf
-        return taken.command, taken.confidence, now - taken.observed_at
+            asked = {"call": "hold", "command": None, "confidence": None, "observation_age_s": math.inf}
+            return self._shield.hold(now), asked
+        is_recent = now - taken.received_at <= self._watchdog_s
+        age = now - taken.observed_at if is_recent else math.inf
+        result = self._shield.step(taken.command, taken.confidence, age, now)
+        return result, {
+            "call": "step",
+            "command": taken.command,
+            "confidence": taken.confidence,
+            "observation_age_s": age,
+        }
 
     def _is_at_rest(self, result: Command) -> bool:
         if isinstance(result, VelocityCommand):
@@ -295,8 +297,8 @@ class ShieldedOutput:
         return deadline + (missed + 1) * self._period_s
 
     def _has_come_to_rest(self, record: TickRecord) -> bool:
-        is_still = record.command is None and self._is_still
-        return is_still or record.now - self._closing_at > RAMP_TIMEOUT_S
+        """Whether the loop may end: at rest by a hold, or given up."""
+        return (self._is_still and record.calls[-1] == "hold") or record.now - self._closing_at > RAMP_TIMEOUT_S
 
     def _report(self, record: TickRecord) -> None:
         if self._on_record is None:

@@ -1,22 +1,20 @@
-"""Commands as plain values, to cross a pipe or to be logged, and what counts as motion.
+"""Commands as plain values, to cross a pipe, and what counts as motion.
 
-=====================================  =============================================
-command                                plain
-=====================================  =============================================
-three velocities of a base             ``[x, y, yaw]`` (m/s, m/s, rad/s), NaN and all
-anything with a ``velocity``           the same
-positions of joints                    ``{"positions": [...], "gripper": "open"}``
-anything else                          None, which every shield answers by holding
-=====================================  =============================================
+==================================  =========================================================
+command                             plain
+==================================  =========================================================
+of a base, as the shield reads it   ``[x, y, yaw]`` (m/s, m/s, rad/s); three NaN if not finite
+of an arm                           ``{"positions": [...], "gripper": "open"}``
+anything else                       None, which every shield answers by holding
+==================================  =========================================================
 """
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
-from robovlms.robot.action import MOVING_TYPES, RobotAction
 from robovlms.robot.safety.command import Command, JointCommand, Reason, VelocityCommand
+from robovlms.robot.safety.reading import read_command, read_number
 
 MAX_VALUES = 64  # more numbers than any arm has joints: what is longer is no command
 
@@ -28,23 +26,24 @@ def to_plain(command: object) -> list[float] | dict[str, Any] | None:
     [0.1, 0.0, 0.0]
     >>> to_plain("forward")
     """
-    if isinstance(command, RobotAction) and command.action_type not in MOVING_TYPES:
-        return [0.0, 0.0, 0.0]
     if isinstance(command, JointCommand):
         positions = _numbers(command.positions)
-        gripper = command.gripper if isinstance(command.gripper, str) else None
-        return None if positions is None else {"positions": positions, "gripper": gripper}
-    return _numbers(command.velocity if isinstance(command, RobotAction | VelocityCommand) else command)
+        return None if positions is None else {"positions": positions, "gripper": command.gripper}
+    reading = read_command(command)
+    if reading.reason is Reason.NOT_FINITE:
+        return [math.nan] * 3
+    return None if reading.reason else list(reading.velocity)
 
 
 def from_plain(values: object) -> tuple[float, ...] | JointCommand | None:
     """Return what the shield is given for plain values; None for what is none."""
-    if isinstance(values, dict):
-        positions, gripper = _numbers(values.get("positions")), values.get("gripper")
-        known = positions is not None and set(values) == {"positions", "gripper"}
-        return JointCommand(tuple(positions), gripper) if known and gripper in (None, "open", "close") else None
-    numbers = _numbers(values)
-    return None if numbers is None else tuple(numbers)
+    if not isinstance(values, dict):
+        numbers = _numbers(values)
+        return tuple(numbers) if numbers is not None and len(numbers) == 3 else None
+    if set(values) != {"positions", "gripper"} or values["gripper"] not in (None, "open", "close"):
+        return None
+    positions = _numbers(values["positions"])
+    return None if positions is None else JointCommand(tuple(positions), values["gripper"])
 
 
 def is_motion(command: object, body: str) -> bool:
@@ -54,31 +53,29 @@ def is_motion(command: object, body: str) -> bool:
         command: any object.
         body: "base" (velocities; zero is rest) or "arm" (positions; all of them are motion).
     """
-    plain = to_plain(command)
     if body == "arm":
-        return plain is not None
-    return isinstance(plain, list) and all(map(math.isfinite, plain)) and any(plain)
+        return isinstance(to_plain(command), dict)
+    reading = read_command(command)
+    return reading.reason is None and not reading.is_stop
 
 
-def at_rest(command: Command | None) -> Command | None:
+def at_rest(command: Command) -> Command:
     """Return the command that stops: no velocity, or the joints stay where they were last sent to."""
-    return VelocityCommand(reasons=command.reasons) if isinstance(command, VelocityCommand) else command
+    if not isinstance(command, VelocityCommand) or not any(command.velocity):
+        return command
+    return VelocityCommand(reasons=command.reasons)
 
 
-def command_to_dict(command: Command | None) -> dict[str, Any] | None:
+def command_to_dict(command: Command) -> dict[str, Any]:
     """What left the shield, as plain values; inverse of `command_from_dict`."""
-    if command is None:
-        return None
     reasons = [reason.value for reason in command.reasons]
     if isinstance(command, VelocityCommand):
         return {"velocity": list(command.velocity), "reasons": reasons}
     return {"positions": list(command.positions), "gripper": command.gripper, "reasons": reasons}
 
 
-def command_from_dict(values: dict[str, Any] | None) -> Command | None:
+def command_from_dict(values: dict[str, Any]) -> Command:
     """Inverse of `command_to_dict`."""
-    if values is None:
-        return None
     reasons = tuple(map(Reason, values["reasons"]))
     if "velocity" in values:
         return VelocityCommand(*values["velocity"], reasons=reasons)
@@ -89,9 +86,5 @@ def _numbers(values: object) -> list[float] | None:
     """Real numbers (no bool, no text) as floats; None if there is anything else among them."""
     if not isinstance(values, Sequence) or isinstance(values, str | bytes) or not 0 < len(values) <= MAX_VALUES:
         return None
-    if not all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
-        return None
-    try:
-        return [float(value) for value in values]
-    except OverflowError:  # an int beyond the range of a float
-        return None
+    numbers = [read_number(value) for value in values]
+    return None if None in numbers else numbers

@@ -13,15 +13,16 @@ class PlainShield:
     """Lets (x, 0, 0) through if it is fresh and finite, else lowers the speed by `step` at a time; latches."""
 
     def __init__(self, step: float = 1.0) -> None:
-        self.speed, self.step_size, self.is_latched, self.calls = 0.0, step, False, []
+        self.speed, self.step_size, self.is_latched = 0.0, step, False
 
     def estop(self) -> None:
         self.is_latched, self.speed = True, 0.0
-        self.calls.append("estop")
 
     def reset(self) -> None:
         self.is_latched = False
-        self.calls.append("reset")
+
+    def hold(self, now: object) -> VelocityCommand:
+        return self.step(None, 0.0, math.inf, now)
 
     def step(self, command: object, confidence: object, observation_age_s: object, now: object) -> VelocityCommand:
         if self.is_latched:

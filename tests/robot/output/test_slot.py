@@ -77,7 +77,7 @@ def test_no_stop_is_lost_and_observations_never_go_back(submissions):
 def test_what_is_motion():
     moves = [GO, [0, 0, -1], VelocityCommand(0.1), RobotAction(ActionType.MOVE, 0.1), (np.float32(0.1), 0.0, 0.0)]
     stops = [STOP, None, "forward", (math.nan, 0.0, 0.0), (True, 0.0, 0.0), ("1", 0, 0), (), VelocityCommand()]
-    stops += [RobotAction(ActionType.UNKNOWN, 0.5), JointCommand((0.1,)), (10**400, 0, 0), {"x": 1}, object()]
+    stops += [RobotAction(ActionType.STOP, 0.5), JointCommand((0.1,)), (10**400, 0, 0), {"x": 1}, object()]
     assert [is_motion(command, "base") for command in moves] == [True] * len(moves)
     assert [is_motion(command, "base") for command in stops] == [False] * len(stops)
     assert is_motion(JointCommand((0.0,)), "arm")
@@ -90,7 +90,16 @@ def test_plain_values_come_back():
     assert math.isnan(from_plain(to_plain((math.nan, 0, 0)))[0])
     arm = JointCommand((0.1, 0.2), "open")
     assert from_plain(to_plain(arm)) == arm
-    for broken in ({"positions": [0.1]}, {"positions": [0.1], "gripper": "up"}, "x", [None], {"a": 1}, 3, [0.1] * 65):
+    for broken in (
+        [0.1, 0.2],
+        {"positions": [0.1]},
+        {"positions": [0.1], "gripper": "up"},
+        "x",
+        [None],
+        {"a": 1},
+        3,
+        [0.1] * 65,
+    ):
         assert from_plain(broken) is None
 
 
