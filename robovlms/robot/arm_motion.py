@@ -1,7 +1,7 @@
 """One motion of an arm: where its tool centre point (tcp) shall go and turn, and what its gripper shall do.
 
-A relative motion seen from the tcp becomes one seen from a frame that stays, and back, with the tcp's pose in it. With R
-the rotation and p the position of the tcp::
+A relative motion seen from the tcp becomes one seen from a frame that stays, and back, with the tcp's pose in it. With
+R the rotation and p the position of the tcp::
 
                      translation                    rotation (a matrix)
     relative         d_base = R d_tcp               D_base = R D_tcp Rᵀ

@@ -8,10 +8,16 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+from robovlms.actions.contract import PolicyContract
+from robovlms.actions.space import ActionSpace
 from robovlms.robot.action import ActionType, RobotAction
+from robovlms.robot.boxes import parse_boxes
+from robovlms.robot.language.answer import extract_answer, settle
 from robovlms.robot.language.interpret import Pace, interpret
 from robovlms.robot.language.languages import LANGUAGES, build_analysers, choose_language
+from robovlms.robot.policy_output import robot_actions_from_policy
 
 MAX_CHARACTERS = 1000  # a command is a sentence or a few; of longer texts only a stop at the front is heard
 
@@ -69,6 +75,35 @@ class VLAActionParser:
             text: what a model generated, or a command.
             original_prompt: what the model was asked, which it may have echoed.
         """
+        return settle(extract_answer(text, original_prompt, self._pace), self._read)
+
+    def parse_segmentation_output(
+        self, text: str, image_width: int, image_height: int, query: str | None = None
+    ) -> RobotAction:
+        """Return the motion towards a thing that was detected; stop with confidence 0 if there is none. Never raises.
+
+        Args:
+            text: location tokens, see `robovlms.robot.boxes`.
+            image_width, image_height: of the picture that the model saw, pixels.
+            query: label of the thing that is wanted; None takes any.
+        """
+        return parse_boxes(text, image_width, image_height, query)
+
+    def parse_policy_output(self, chunk: Any, contract: PolicyContract | ActionSpace) -> list[RobotAction]:
+        """Return what a policy's chunk tells the robot to do, one action per step.
+
+        Args:
+            chunk: [n, a] in the units of the action space.
+            contract: of the policy, or its action space.
+
+        Raises:
+            UnsafeActionError: if the chunk has another shape or a number that is not finite.
+            SafetyError: if the action space has a dimension that means nothing here.
+        """
+        return robot_actions_from_policy(chunk, contract)
+
+    def _read(self, text: str) -> list[RobotAction]:
+        """Actions of a command without anything around it."""
         is_too_long = len(text) > MAX_CHARACTERS
         text = text[:MAX_CHARACTERS]
         analyser = self._analysers[choose_language(text, self._analysers)]
