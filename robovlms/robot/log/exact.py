@@ -29,6 +29,7 @@ _TUPLE, _INTEGER, _NUMPY, _DATACLASS, _ENUM, _OPAQUE = range(1, 7)
 _DATACLASSES = {one.__name__: one for one in (RobotAction, VelocityCommand, JointCommand)}
 _ENUMS = {one.__name__: one for one in (ActionType, Reason)}
 _AXES = ("linear_x", "linear_y", "angular_z")
+_SETTLED = {type(None), bool, int, float, str, bytes, RobotAction, VelocityCommand, JointCommand}
 _MAX_ARRAY_ITEMS = 4096  # more is no command of any robot
 _NUMBER_KINDS = "biuf"  # of NumPy: bool, integers, floats
 
@@ -64,6 +65,14 @@ def pack_fields(values: Mapping[str, Any]) -> bytes:
         return _pack(values)
     except Exception:  # as in `pack`
         return _pack({name: unpack(pack(value)) for name, value in values.items()})
+
+
+def settled(value: Any) -> Any:
+    """The value itself if nobody can change it, else what `pack` keeps of it now."""
+    kind = type(value)
+    if kind in _SETTLED or (kind is tuple and all(type(entry) in _SETTLED for entry in value)):
+        return value
+    return unpack(pack(value))
 
 
 def unpack(data: bytes) -> Any:

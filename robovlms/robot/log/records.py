@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from robovlms.errors import DataError, unknown_name
-from robovlms.robot.log.exact import pack_fields, unpack
+from robovlms.robot.log.exact import pack_fields, settled, unpack
 from robovlms.robot.output.record import TickRecord
 from robovlms.robot.safety.command import JointCommand, VelocityCommand
 
-_Record = TypeVar("_Record")
+_Record = TypeVar("_Record", bound="TickRecord | CommandRecord")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +20,24 @@ class CommandRecord:
     Attributes:
         command: any object.
         confidence: any object.
-        observed_at: monotonic time of the observation that it came from, s; any object.
+        observed_at_s: monotonic time of the observation that it came from, s; any object.
+        now_s: monotonic time at which it was submitted, s.
         source: who submitted it.
     """
 
     command: Any
     confidence: Any = None
-    observed_at: Any = None
+    observed_at_s: Any = None
+    now_s: float | None = None
     source: str = ""
+
+
+def settle(record: _Record) -> _Record:
+    """The record, safe from whoever still holds the objects that were handed over."""
+    command, confidence = settled(record.command), settled(record.confidence)
+    if command is record.command and confidence is record.confidence:
+        return record
+    return dataclasses.replace(record, command=command, confidence=confidence)
 
 
 def record_to_bytes(record: TickRecord | CommandRecord) -> bytes:

@@ -32,7 +32,7 @@ from robovlms.errors import ConfigError, unknown_name
 from robovlms.robot.log import schemas
 from robovlms.robot.log.mcap_file import McapFile
 from robovlms.robot.log.metadata import RunMetadata
-from robovlms.robot.log.records import CommandRecord, record_to_bytes
+from robovlms.robot.log.records import CommandRecord, record_to_bytes, settle
 from robovlms.robot.output.record import TickRecord
 
 
@@ -93,8 +93,9 @@ class LogSummary:
 class _Pending(NamedTuple):
     topic: str
     sequence: int
-    log_time_ns: int
+    now_ns: int  # monotonic
     encode: Callable[[], bytes]
+    encode_plot: Callable[[], bytes] | None = None  # of a tick: the same for `schemas.SHIELD`
 
 
 class RunLog:
@@ -143,6 +144,11 @@ class RunLog:
         return bool(self.failure) and self.settings.when_it_fails == "stop"
 
     @property
+    def now_s(self) -> float:
+        """The clock of the log: monotonic, s."""
+        return time.monotonic()
+
+    @property
     def num_dropped(self) -> dict[str, int]:
         """Topic -> messages that were dropped so far."""
         with self._lock:
@@ -151,15 +157,13 @@ class RunLog:
     # ------------------------------------------------------------------------------------------- what may be logged
 
     def tick(self, record: TickRecord) -> None:
-        """Log a tick of the output; it is written down before this returns. For `ShieldedOutput(on_record=…)`."""
-        data = record_to_bytes(record)
-        self._put(schemas.TICKS, lambda: data)
-        self._put(schemas.SHIELD, partial(schemas.shield_json, record))
+        """Log a tick of the output; what it holds may change afterwards. For `ShieldedOutput(on_record=…)`."""
+        record = settle(record)
+        self._put(schemas.TICKS, partial(record_to_bytes, record), partial(schemas.shield_json, record))
 
     def command(self, record: CommandRecord) -> None:
         """Log a command as it was submitted."""
-        data = record_to_bytes(record)
-        self._put(schemas.COMMANDS, lambda: data)
+        self._put(schemas.COMMANDS, partial(record_to_bytes, settle(record)))
 
     def text(self, kind: Literal["prompt", "output", "action"], text: str, camera: str = "") -> None:
         """Log what a model was asked, what it said, or what was understood."""
@@ -196,12 +200,12 @@ class RunLog:
 
     # -------------------------------------------------------------------------------------------- the caller's thread
 
-    def _put(self, topic: str, encode: Callable[[], bytes]) -> bool:
+    def _put(self, topic: str, encode: Callable[[], bytes], encode_plot: Callable[[], bytes] | None = None) -> bool:
         sequence = next(self._sequences[topic])  # a dropped message leaves its number free: a reader sees the gap
         if self.failure or not self._thread.is_alive() or self._queue.qsize() >= self.settings.max_pending:
             self._drop(topic)
             return False
-        self._queue.put(_Pending(topic, sequence, self._now_ns(), encode))
+        self._queue.put(_Pending(topic, sequence, time.monotonic_ns(), encode, encode_plot))
         return True
 
     def _now_ns(self) -> int:
@@ -251,8 +255,10 @@ class RunLog:
         self._report_drops(num_reported)
 
     def _write(self, pending: _Pending) -> None:
+        log_time_ns = self.metadata.log_time_ns(pending.now_ns)
         try:
             data = pending.encode()
+            plot = None if pending.encode_plot is None else pending.encode_plot()
         except Exception as error:  # what a caller handed over may be anything; one message is lost, not the log
             self._drop(pending.topic)
             message = f"a message of {pending.topic} could not be encoded: {type(error).__name__}: {error}"
@@ -261,13 +267,17 @@ class RunLog:
         finally:
             if pending.topic.startswith(schemas.CAMERA_PREFIX):
                 self._image_slots.release()
-        self._file.write(pending.topic, pending.sequence, pending.log_time_ns, data)
-        self._num_written[pending.topic] += 1
+        self._write_message(pending.topic, pending.sequence, log_time_ns, data)
+        if plot is not None:
+            self._write_message(schemas.SHIELD, pending.sequence, log_time_ns, plot)
+
+    def _write_message(self, topic: str, sequence: int, log_time_ns: int, data: bytes) -> None:
+        self._file.write(topic, sequence, log_time_ns, data)
+        self._num_written[topic] += 1
 
     def _write_event(self, level: str, message: str) -> None:
         now_ns, sequence = self._now_ns(), next(self._sequences[schemas.LOG])
-        self._file.write(schemas.LOG, sequence, now_ns, schemas.log_json(level, message, "log", now_ns))
-        self._num_written[schemas.LOG] += 1
+        self._write_message(schemas.LOG, sequence, now_ns, schemas.log_json(level, message, "log", now_ns))
 
     def _report_drops(self, num_reported: int) -> int:
         num_dropped = sum(self.num_dropped.values())
