@@ -8,14 +8,14 @@
       ─ answer_json   {"action": "turn", "direction": "left"}, strict
       ─ sections      "Reasoning: … Final answer: …"; the final answer counts, else the answer, else what has no label
       ─ markdown.py   emphasis, headings, fences, quotes; a list is a sequence, a list of options is not
-      ─ phrases.py    refusals, doubt, alternatives, reasons behind a command
+      ─ answer_phrases    refusals, doubt, alternatives, reasons behind a command
       ─> Answer ─ settle ─> actions
 
 Refused is: a refusal ("I cannot …"), doubt ("I would …"), answers that contradict each other, malformed JSON. Then the
 action is unknown, which does not move; where one of the answers is to stop, it is stop. Time is linear in the text.
 
 >>> extract_answer("USER: Turn or stop? ASSISTANT: **Turn left**, because the way ahead is blocked.").steps
-('Turn left',)
+('Turn left.',)
 >>> extract_answer("I cannot see the path.").refusal
 'a refusal: "I cannot"'
 """
