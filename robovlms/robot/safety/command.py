@@ -17,6 +17,7 @@ class Reason(str, Enum):
     RATE_LIMITED = "rate_limited"  # changes faster than allowed
     ZONE = "zone"  # leads out of the workspace, or into a zone
     POSITION = "position"  # a joint's position was out of its range
+    START = "start"  # where the joints are is not known, or the first positions asked for are far from there
     HOLD = "hold"  # asked to come to rest
     ESTOP = "estop"  # latched emergency stop
     WAITING = "waiting"  # reset was done, no fresh command has come yet
@@ -49,7 +50,8 @@ class JointCommand:
     """Where the joints of an arm should be at the next tick.
 
     Attributes:
-        positions: one per joint, rad or m, in the order of the limits.
+        positions: one per joint, rad or m, in the order of the limits; empty as long as nobody said where the joints
+            are, and then nothing is to be sent.
         gripper: "open", "close", or None for as it is.
         reasons: as of `VelocityCommand`.
     """

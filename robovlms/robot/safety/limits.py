@@ -1,13 +1,12 @@
 """What a base may do: the one home of its limits."""
 
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robovlms.errors import SafetyError, unknown_name
-from robovlms.robot.safety.reading import read_number
+from robovlms.errors import SafetyError
+from robovlms.robot.safety.checks import check_keys, fraction, listed, positive
 from robovlms.robot.safety.zones import Zones
 
 AXES = ("linear_x", "linear_y", "angular_z")
@@ -49,16 +48,19 @@ class ShieldLimits:
     def __post_init__(self) -> None:
         for name in ("max_velocity", "max_acceleration", "max_deceleration"):
             object.__setattr__(self, name, _triple(name, getattr(self, name), allow_zero=name == "max_velocity"))
-        for name in ("min_confidence", "max_observation_age_s", "max_step_s"):
+        object.__setattr__(self, "min_confidence", fraction("min_confidence", self.min_confidence))
+        for name in ("max_observation_age_s", "max_step_s"):
             object.__setattr__(self, name, positive(name, getattr(self, name)))
-        if self.min_confidence > 1.0:
-            raise SafetyError(f"min_confidence: expected a number in (0, 1], got {self.min_confidence!r}")
         if not isinstance(self.keep_direction, bool):
             raise SafetyError(f"keep_direction: expected true or false, got {self.keep_direction!r}")
         if isinstance(self.zones, Mapping):
             object.__setattr__(self, "zones", Zones.from_dict(self.zones))
         elif self.zones is not None and not isinstance(self.zones, Zones):
             raise SafetyError(f"zones: expected Zones, a mapping or None, got {self.zones!r}")
+        if self.zones is not None and not self.keep_direction:
+            raise SafetyError(
+                "zones: need keep_direction: true, but it is false: the way that braking takes is unknown"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for YAML and logs; inverse of `from_dict`."""
@@ -77,52 +79,9 @@ class ShieldLimits:
         return cls(**values)
 
 
-def check_keys(what: str, values: Any, kind: type) -> None:
-    """Refuse `values` unless it is a mapping of fields of the dataclass `kind` that has all required ones.
-
-    Raises:
-        SafetyError: naming the first key that is unknown or missing.
-    """
-    if not isinstance(values, Mapping):
-        raise SafetyError(f"{what}: expected a mapping, got {values!r}")
-    fields = dataclasses.fields(kind)
-    known = [entry.name for entry in fields]
-    unknown = [key for key in values if key not in known]
-    if unknown:
-        raise SafetyError(unknown_name(what, unknown[0], known))
-    no_default = [
-        entry.name
-        for entry in fields
-        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
-    ]
-    missing = [name for name in no_default if name not in values]
-    if missing:
-        raise SafetyError(f"{what}: {missing[0]!r} is missing; required are {', '.join(no_default)}")
-
-
-def positive(name: str, value: Any, allow_zero: bool = False) -> float:
-    """`value` as a float, if it is a finite number above 0 (or 0 itself, if allowed).
-
-    Raises:
-        SafetyError: if it is not.
-    """
-    number = read_number(value)
-    if number is None or not math.isfinite(number) or number < 0.0 or (number == 0.0 and not allow_zero):
-        least = ">= 0" if allow_zero else "> 0"
-        raise SafetyError(f"{name}: expected a finite number {least}, got {value!r}")
-    return number + 0.0  # no -0.0
-
-
 def _triple(name: str, value: Any, allow_zero: bool) -> Triple:
     entries = listed(value)
     if entries is None or len(entries) != 3:
         raise SafetyError(f"{name}: expected three numbers ({', '.join(AXES)}), got {value!r}")
     x, y, yaw = (positive(f"{name}, {axis}", entry, allow_zero) for axis, entry in zip(AXES, entries, strict=True))
     return x, y, yaw
-
-
-def listed(value: Any) -> list[Any] | None:
-    """The entries of a sequence or an array; None if it is neither."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None

@@ -33,10 +33,15 @@ def clamp(velocity: Triple, max_velocity: Triple, keep_direction: bool) -> Tripl
             if abs(value) > limit:
                 scale = min(scale, limit / abs(value))
     if scale < 1.0:
-        velocity = velocity[0] * scale, velocity[1] * scale, velocity[2] * scale
+        velocity = scaled(velocity, scale)
     x, y, yaw = velocity
     most_x, most_y, most_yaw = max_velocity
     return max(-most_x, min(most_x, x)), max(-most_y, min(most_y, y)), max(-most_yaw, min(most_yaw, yaw))
+
+
+def scaled(velocity: Triple, factor: float) -> Triple:
+    """All of `velocity` times `factor`."""
+    return velocity[0] * factor, velocity[1] * factor, velocity[2] * factor
 
 
 def ramp(

@@ -69,6 +69,25 @@ def read_command(command: Any) -> CommandReading:
         return INVALID
 
 
+def read_triple(values: Any) -> tuple[float, float, float] | None:
+    """Three finite numbers in a tuple, list or array; None for everything else."""
+    numbers = read_numbers(values, 3)
+    return None if numbers is None else (numbers[0], numbers[1], numbers[2])
+
+
+def read_numbers(values: Any, length: int) -> list[float] | None:
+    """So many finite numbers in a tuple, list or array; None for everything else."""
+    try:
+        if not isinstance(values, tuple | list) and getattr(values, "shape", None) == (length,):
+            values = values.tolist()
+        if not isinstance(values, tuple | list) or len(values) != length:
+            return None
+        numbers = [read_number(value) for value in values]
+        return numbers if len(numbers) == length and all(n is not None and math.isfinite(n) for n in numbers) else None
+    except Exception:  # whatever a stranger's class raises
+        return None
+
+
 def _judge(kind: Any, numbers: list[float | None]) -> CommandReading:
     if kind == ActionType.STOP:
         return STOP

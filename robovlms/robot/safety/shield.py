@@ -24,8 +24,11 @@ from robovlms.robot.safety.command import Reason, VelocityCommand
 from robovlms.robot.safety.gate import Gate
 from robovlms.robot.safety.latch import StopLatch
 from robovlms.robot.safety.limits import ShieldLimits, Triple
-from robovlms.robot.safety.ramp import clamp, ramp
-from robovlms.robot.safety.reading import ZERO, read_command
+from robovlms.robot.safety.ramp import clamp, ramp, scaled
+from robovlms.robot.safety.reading import ZERO, read_command, read_number
+from robovlms.robot.safety.zone_guard import Place, ZoneGuard
+
+_ALL_BUT_ONE = 1.0 - 1e-9  # of a factor that rounding keeps from being 1
 
 
 class SafetyShield:
@@ -45,6 +48,7 @@ class SafetyShield:
         self._gate = Gate(limits.min_confidence, limits.max_observation_age_s)
         self._clock = StepClock(limits.max_step_s)
         self._latch = StopLatch()
+        self._guard = ZoneGuard(limits.zones, limits) if limits.zones else None
         self.last = VelocityCommand()
         """What was sent last."""
         self.counters = dict.fromkeys(Reason, 0)
@@ -93,22 +97,19 @@ class SafetyShield:
             pose: (x, y, yaw) in the frame of the zones, m, m, rad; needed only with zones.
             pose_age_s: age of the pose, s.
         """
-        tick = self._clock.tick(now)
-        wanted = read_command(command)
+        tick, wanted = self._clock.tick(now), read_command(command)
+        place = self._guard.read_place(pose, pose_age_s) if self._guard else None
         refusals = [wanted.reason] if wanted.reason else []
         if not wanted.is_stop:
             refusals += self._gate.refusals(confidence, observation_age_s)
-        if tick.is_broken:
-            refusals.append(Reason.CLOCK)
-        if self._latch.is_waiting and not self._is_released(wanted.is_stop or refusals, tick, observation_age_s):
-            return self._stand([*refusals, Reason.WAITING])
-        if refusals:
-            return self._approach(ZERO, tick, refusals)
-        limits, reasons = self.limits, []
-        target = clamp(wanted.velocity, limits.max_velocity, limits.keep_direction)
-        if target != wanted.velocity:
-            reasons.append(Reason.CLAMPED)
-        return self._approach(target, tick, reasons)
+            refusals += [Reason.ZONE] if self._guard and place is None else []
+        refusals += [Reason.CLOCK] if tick.is_broken else []
+        may_move = not refusals and not wanted.is_stop
+        if self._latch.is_waiting and not (may_move and self._is_released(tick, observation_age_s)):
+            return self._send(ZERO, [*refusals, Reason.WAITING])
+        if not may_move:
+            return self._send(*self._ramped(ZERO, tick, refusals))
+        return self._send(*self._limited(wanted.velocity, tick, place))
 
     def hold(self, now: Any, reason: Reason = Reason.HOLD) -> VelocityCommand:
         """The command to send now when there is none to follow: come to rest at the deceleration limit.
@@ -118,33 +119,43 @@ class SafetyShield:
             reason: why.
         """
         tick = self._clock.tick(now)
+        reasons = [reason, Reason.CLOCK] if tick.is_broken else [reason]
         if self._latch.is_waiting:
-            return self._stand([reason, Reason.WAITING])
-        return self._approach(ZERO, tick, [reason, Reason.CLOCK] if tick.is_broken else [reason])
+            return self._send(ZERO, [*reasons, Reason.WAITING])
+        return self._send(*self._ramped(ZERO, tick, reasons))
 
-    def _is_released(self, is_refused: Any, tick: Tick, observation_age_s: Any) -> bool:
-        """A fresh command came, and the stop was obeyed before it."""
-        if is_refused or tick.now is None or self.last.velocity != ZERO:
-            return False
-        return self._latch.admit(tick.now, float(observation_age_s))
+    def _is_released(self, tick: Tick, observation_age_s: Any) -> bool:
+        """The stop was obeyed, and the command is younger than the reset; both numbers were found sound before."""
+        return self.last.velocity == ZERO and self._latch.admit(tick.now, read_number(observation_age_s))
 
-    def _approach(self, target: Triple, tick: Tick, reasons: list[Reason]) -> VelocityCommand:
+    def _limited(self, velocity: Triple, tick: Tick, place: Place | None) -> tuple[Triple, list[Reason]]:
+        """Clamp, zones and ramp for a command to follow."""
+        reasons = []
+        target = clamp(velocity, self.limits.max_velocity, self.limits.keep_direction)
+        if target != velocity:
+            reasons.append(Reason.CLAMPED)
+        if self._guard is None or place is None:
+            return self._ramped(target, tick, reasons)
+        factor = self._guard.factor(target, place)
+        if factor < 1.0:
+            target, reasons = scaled(target, factor), [*reasons, Reason.ZONE]
+        sent, reached = self._ramped(target, tick, reasons)
+        if self._guard.factor(sent, place) >= _ALL_BUT_ONE:
+            return sent, reached
+        # On the way from the velocity so far to the target it could not stop in time: brake, which it still can.
+        return self._ramped(ZERO, tick, reasons if Reason.ZONE in reasons else [*reasons, Reason.ZONE])
+
+    def _ramped(self, target: Triple, tick: Tick, reasons: list[Reason]) -> tuple[Triple, list[Reason]]:
         limits = self.limits
-        step_s = tick.step_s if any(target) else tick.brake_s
         velocity = ramp(
             self.last.velocity,
             target,
             limits.max_acceleration,
             limits.max_deceleration,
-            step_s,
+            tick.step_s if any(target) else tick.brake_s,
             limits.keep_direction,
         )
-        if velocity != target:
-            reasons.append(Reason.RATE_LIMITED)
-        return self._send(velocity, reasons)
-
-    def _stand(self, reasons: list[Reason]) -> VelocityCommand:
-        return self._send(ZERO, reasons)
+        return velocity, reasons if velocity == target else [*reasons, Reason.RATE_LIMITED]
 
     def _send(self, velocity: Triple, reasons: list[Reason]) -> VelocityCommand:
         if self._latch.is_latched:  # asked last, so that a stop pressed during this step is obeyed by it

@@ -1,0 +1,169 @@
+"""How fast a robot may go where it is, so that it can always stop before a border.
+
+::
+
+        velocity v, angle a to the normal n         n points from the robot p to the nearest point q of a border;
+               ╱ ╲ turning while it stops           the way to the border until the robot stands is at most
+              ╱   ╲                                 (v·t + v²/2d)·cos(a'), with a' the smallest angle that its
+      p ●────────────────> n    |q border           turning can bring about, t the time until the next step and d
+        distance - margin                           the deceleration; it must not exceed the distance
+
+An edge of a polygon is convex, so the bound holds for it whatever way the robot bends [S. Boyd, L. Vandenberghe, Convex
+Optimization, §2.5.2, https://web.stanford.edu/~boyd/cvxbook/: a supporting plane at q has the whole edge behind it].
+Motion along a border or away from it is not slowed. The velocity is scaled as a whole: the path stays what it was.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from robovlms.robot.safety.gate import FUTURE_TOLERANCE_S
+from robovlms.robot.safety.limits import ShieldLimits, Triple
+from robovlms.robot.safety.reading import read_number, read_triple
+from robovlms.robot.safety.zones import MAX_COORDINATE_M, Point, Polygon, SlowZone, Zones
+
+Edge = tuple[Point, Point]
+
+CREEP = 1e-3
+"""A robot that may only go slower, m/s, stands."""
+
+
+class Place(NamedTuple):
+    """Where the robot is, in the frame of the zones.
+
+    Attributes:
+        x: m.
+        y: m.
+        yaw: rad.
+        age_s: how old the estimate is, s.
+    """
+
+    x: float
+    y: float
+    yaw: float
+    age_s: float
+
+
+class ZoneGuard:
+    """Zones with the limits of a robot.
+
+    Args:
+        zones: where it may be.
+        limits: of the base; its deceleration and its longest step count.
+    """
+
+    def __init__(self, zones: Zones, limits: ShieldLimits) -> None:
+        self._zones = zones
+        self._step_s = limits.max_step_s
+        self._deceleration = min(limits.max_deceleration[:2])
+        self._borders = [edge for area in (zones.workspace, *zones.keep_out) if area for edge in _edges(area)]
+        self._slow = [(zone, _edges(zone.area)) for zone in zones.slow]
+
+    def read_place(self, pose: Any, pose_age_s: Any) -> Place | None:
+        """The pose, if it is one to trust: three finite numbers, young enough, not from the future."""
+        age_s, numbers = read_number(pose_age_s), read_triple(pose)
+        if numbers is None or age_s is None or not -FUTURE_TOLERANCE_S <= age_s <= self._zones.max_pose_age_s:
+            return None
+        x, y, yaw = numbers
+        return Place(x, y, yaw, max(0.0, age_s)) if max(abs(x), abs(y)) <= 10.0 * MAX_COORDINATE_M else None
+
+    def factor(self, velocity: Triple, place: Place) -> float:
+        """By how much to scale `velocity`, in [0, 1], so that the robot can stop before every border.
+
+        Args:
+            velocity: m/s, m/s, rad/s in the robot's frame.
+            place: where it is; outside the workspace and inside an area to keep out of, the factor is 0.
+        """
+        if not self._is_allowed(place[:2]):
+            return 0.0
+        speed = math.hypot(velocity[0], velocity[1])
+        if speed == 0.0:
+            return 1.0
+        heading = place.yaw + math.atan2(velocity[1], velocity[0])
+        reaction_s = self._step_s + place.age_s
+        braking_s = speed / self._deceleration
+        spread = abs(velocity[2]) * (reaction_s + braking_s)
+        motion = _Motion(place[:2], heading, speed, spread, reaction_s, speed * (reaction_s + braking_s / 2.0))
+        factors = [self._before(edge, motion) for edge in self._borders]
+        factors += [self._slow_down(zone, edges, motion) for zone, edges in self._slow]
+        return min(factors, default=1.0)
+
+    def _is_allowed(self, place: Point) -> bool:
+        workspace = self._zones.workspace
+        return (workspace is None or is_inside(place, workspace)) and not any(
+            is_inside(place, area) for area in self._zones.keep_out
+        )
+
+    def _before(self, edge: Edge, motion: "_Motion") -> float:
+        towards, distance = self._approach(edge, motion)
+        return self._scale(distance / towards, motion) if towards > 0.0 else 1.0
+
+    def _slow_down(self, zone: SlowZone, edges: list[Edge], motion: "_Motion") -> float:
+        """As fast as the zone allows at its border, and before it as fast as braking to that allows."""
+        if is_inside(motion.place, zone.area):
+            return min(1.0, zone.max_speed / motion.speed)
+        approaches = [self._approach(edge, motion) for edge in edges]
+        distances = [distance for towards, distance in approaches if towards > 0.0]
+        if not distances:
+            return 1.0
+        rest = zone.max_speed * motion.reaction_s + zone.max_speed**2 / (2.0 * self._deceleration)
+        return self._scale(min(distances) + rest, motion)
+
+    def _approach(self, edge: Edge, motion: "_Motion") -> tuple[float, float]:
+        """Cosine of the smallest angle between motion and edge, 0 if it is out of reach, and distance without margin, m."""
+        x, y = nearest(motion.place, edge)
+        way_x, way_y = x - motion.place[0], y - motion.place[1]
+        distance = math.hypot(way_x, way_y)
+        if distance - self._zones.margin_m >= motion.reach:
+            return 0.0, distance
+        angle = abs(math.remainder(motion.heading - math.atan2(way_y, way_x), math.tau)) if distance > 0.0 else 0.0
+        return math.cos(max(0.0, angle - motion.spread)), max(0.0, distance - self._zones.margin_m)
+
+    def _scale(self, way: float, motion: "_Motion") -> float:
+        """Largest k <= 1 with u·t + u²/2d <= way, where u = k·speed."""
+        reaction_s = motion.reaction_s
+        allowed = 2.0 * way / (reaction_s + math.sqrt(reaction_s**2 + 2.0 * way / self._deceleration))
+        return min(1.0, allowed / motion.speed) if allowed >= CREEP else 0.0
+
+
+class _Motion(NamedTuple):
+    """Place [m], heading [rad], speed [m/s], turning until it stands [rad], time until it brakes [s], way [m]."""
+
+    place: Point
+    heading: float
+    speed: float
+    spread: float
+    reaction_s: float
+    reach: float
+
+
+def is_inside(place: Point, area: Polygon) -> bool:
+    """The point is inside the polygon: a ray from it to the right crosses the border an odd number of times.
+
+    >>> square = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    >>> is_inside((0.5, 0.5), square), is_inside((1.5, 0.5), square)
+    (True, False)
+    """
+    x, y = place
+    inside = False
+    for (x1, y1), (x2, y2) in _edges(area):
+        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
+            inside = not inside
+    return inside
+
+
+def nearest(place: Point, edge: Edge) -> Point:
+    """Point of `edge` nearest to `place`.
+
+    >>> nearest((1.0, 3.0), ((0.0, 0.0), (4.0, 0.0))), nearest((-2.0, 1.0), ((0.0, 0.0), (4.0, 0.0)))
+    ((1.0, 0.0), (0.0, 0.0))
+    """
+    (x1, y1), (x2, y2) = edge
+    long_x, long_y = x2 - x1, y2 - y1
+    square = long_x * long_x + long_y * long_y
+    part = ((place[0] - x1) * long_x + (place[1] - y1) * long_y) / square if square > 0.0 else 0.0
+    part = max(0.0, min(1.0, part))
+    return x1 + part * long_x, y1 + part * long_y
+
+
+def _edges(area: Polygon) -> list[Edge]:
+    return list(zip(area, (*area[1:], area[0]), strict=True))
