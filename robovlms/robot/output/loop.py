@@ -21,6 +21,7 @@ import atexit
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,6 +37,7 @@ RATE_RANGE_HZ = (10.0, 200.0)
 WATCHDOG_RANGE_S = (0.02, 2.0)
 RAMP_TIMEOUT_S = 0.6  # close() comes to rest within the limits for so long, then at once
 LAST_SEND_TIMEOUT_S = 0.2
+KEPT_RECORDS = 10_000  # over three minutes at 50 Hz, then the oldest go
 
 
 @runtime_checkable
@@ -66,8 +68,9 @@ class ShieldedOutput:
         rate_hz: ticks per second, in [10, 200].
         watchdog_s: without a command for so long, the robot comes to rest; in [0.02, 2] s and at least two periods.
         clock: monotonic time, s.
-        on_record: called in the thread of the output with what happened in each tick; it must not block. One that
-            raises does not stop the robot: it is counted in `num_record_errors`.
+        on_record: called in the thread of the output with what happened in each tick, in place of keeping it for
+            `records`; it must not block. One that raises does not stop the robot: it is counted in
+            `num_record_errors`.
 
     Raises:
         ConfigError: if rate and watchdog are out of range, or do not go together.
@@ -83,7 +86,9 @@ class ShieldedOutput:
         on_record: Callable[[TickRecord], None] | None = None,
     ) -> None:
         check_timing(rate_hz, watchdog_s)
-        self._shield, self._driver, self._clock, self._on_record = shield, driver, clock, on_record
+        self._shield, self._driver, self._clock = shield, driver, clock
+        self._kept: deque[TickRecord] = deque(maxlen=KEPT_RECORDS)
+        self._on_record = on_record or self._kept.append
         self._period_s, self._watchdog_s = 1.0 / rate_hz, watchdog_s
         self._slot = NewestSlot(driver.body)
         self._sender = Sender(driver, watchdog_s, clock)
@@ -175,6 +180,10 @@ class ShieldedOutput:
         if not is_sent:
             last = self._sender.last_error
             raise SafetyError(f"the last zero did not reach the robot: {_describe(last) if last else 'driver blocks'}")
+
+    def records(self) -> list[TickRecord]:
+        """What happened in each tick since the last call, the oldest first."""
+        return [self._kept.popleft() for _ in range(len(self._kept))]
 
     def tick(self, lateness_s: float = 0.0) -> TickRecord:
         """Do one period: ask the shield, hand over what it returns. The thread of the output calls it.
@@ -301,8 +310,6 @@ class ShieldedOutput:
         return (self._is_still and record.calls[-1] == "hold") or record.now - self._closing_at > RAMP_TIMEOUT_S
 
     def _report(self, record: TickRecord) -> None:
-        if self._on_record is None:
-            return
         try:
             self._on_record(record)
         except Exception:

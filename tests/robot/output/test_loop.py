@@ -187,6 +187,17 @@ def test_a_log_that_raises_does_not_stop_the_robot_and_is_counted():
         assert output.num_record_errors > 0
 
 
+def test_records_are_kept_until_they_are_taken():
+    with ShieldedOutput(PlainShield(), Robot(), 50.0, 0.2) as output:
+        time.sleep(0.1)
+        first = output.records()
+        time.sleep(0.1)
+    indices = [record.index for record in first + output.records()]
+    assert len(first) >= 1
+    assert indices == list(range(len(indices)))
+    assert output.records() == []
+
+
 def test_close_ramps_down_sends_zero_last_and_refuses_the_rest():
     robot = Robot()
     output = ShieldedOutput(PlainShield(step=0.02), robot, 50.0, 0.2).start()
