@@ -48,9 +48,10 @@ ALLOWED = {
     "testing": BASE | {"actions", "data", "model", "train", "policy"},
     "data_commands": BASE | {"data"},
     "info": BASE | {"actions", "data", "model"},
+    "robot_commands": BASE | {"robot"},
     "demo": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info"},
-    "__main__": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info", "demo", "data_commands"},
-    "__init__": BASE | {"actions", "data", "model", "train", "policy"},
+    "__main__": BASE | {"actions", "data", "model", "train", "policy", "evaluate", "info", "demo", "data_commands", "robot_commands"},
+    "__init__": BASE | {"actions", "data", "model", "train", "policy", "robot"},
 }
 # Of `data`, the policy side may know only how an instruction becomes tokens and what a batch is.
 DATA_FOR_POLICIES = {"robovlms.data.text", "robovlms.data.batch"}
@@ -66,11 +67,16 @@ HEAVY = {
     "metaworld",
     "gymnasium",
     "jinja2",
+    "cv2",
+    "miniworld",
+    "pyglet",
+    "rclpy",
+    "serial",
 }
 LIGHT_FILES = [
     file
     for file in FILES
-    if file.relative_to(ROOT / "robovlms").parts[0] in {"actions", *(f"{name}.py" for name in ALLOWED)} - {"demo.py"}
+    if file.relative_to(ROOT / "robovlms").parts[0] in {"actions", "robot", *(f"{name}.py" for name in ALLOWED)} - {"demo.py"}
 ]
 
 
