@@ -11,6 +11,8 @@ from robovlms.robot.drivers.base import Driver
 # name -> module:class; imported when it is used
 DRIVERS: dict[str, str] = {
     "dry_run": "robovlms.robot.drivers.dry_run:DryRunDriver",
+    "ros2_trajectory": "robovlms.robot.drivers.ros2_trajectory:Ros2TrajectoryDriver",
+    "ros2_twist": "robovlms.robot.drivers.ros2_twist:Ros2TwistDriver",
     "serial": "robovlms.robot.drivers.serial_line:SerialDriver",
     "udp": "robovlms.robot.drivers.udp:UdpDriver",
 }

@@ -34,6 +34,7 @@ class RunMetadata:
     Attributes:
         body: which shield: of a base, or of an arm.
         limits: `to_dict` of the limits of that shield; a replay rebuilds the shield from them alone.
+        measured: of an arm: where its joints were when the shield was made, rad or m; None if it was not told.
         config_yaml: the robot's configuration as text, with the home folder of the user as "~".
         config_sha256: SHA-256 of the text before that, as `sha256sum` of the file gives it.
         fingerprints: what else decides the run, for example the hash of a checkpoint's contract.
@@ -44,6 +45,7 @@ class RunMetadata:
 
     body: Literal["base", "arm"]
     limits: Mapping[str, Any]
+    measured: tuple[float, ...] | None = None
     config_yaml: str = ""
     config_sha256: str = ""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class RunMetadata:
             "format": FORMAT,
             "body": self.body,
             "limits": json.dumps(dict(self.limits), allow_nan=False),
+            "measured": json.dumps(self.measured, allow_nan=False),
             "config_yaml": self.config_yaml,
             "config_sha256": self.config_sha256,
             "fingerprints": json.dumps(dict(self.fingerprints)),
@@ -87,9 +90,11 @@ class RunMetadata:
         try:
             if texts["body"] not in ("base", "arm"):
                 raise ValueError(f"body {texts['body']!r} is neither base nor arm")
+            measured = json.loads(texts["measured"])
             return cls(
                 body=texts["body"],
                 limits=json.loads(texts["limits"]),
+                measured=None if measured is None else tuple(measured),
                 config_yaml=texts["config_yaml"],
                 config_sha256=texts["config_sha256"],
                 fingerprints=json.loads(texts["fingerprints"]),
@@ -97,7 +102,7 @@ class RunMetadata:
                 started_unix_ns=int(texts["started_unix_ns"]),
                 started_monotonic_ns=int(texts["started_monotonic_ns"]),
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"log of a run: damaged metadata: {type(error).__name__}: {error}") from None
 
 

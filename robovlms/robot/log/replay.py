@@ -19,6 +19,10 @@ from robovlms.robot.log.metadata import RunMetadata
 from robovlms.robot.log.reader import Missing, read_log
 from robovlms.robot.output.record import TickRecord
 from robovlms.robot.safety.command import Command, VelocityCommand
+from robovlms.robot.safety.joint_limits import JointLimits
+from robovlms.robot.safety.joint_shield import JointShield
+from robovlms.robot.safety.limits import ShieldLimits
+from robovlms.robot.safety.shield import SafetyShield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +119,14 @@ def replay(path: Path) -> ReplayReport:
     )
 
 
-def build_shield(metadata: RunMetadata) -> Any:
+def build_shield(metadata: RunMetadata) -> SafetyShield | JointShield:
     """A new shield with the limits of a run.
 
     Raises:
         SafetyError: if they are not limits of its body.
     """
-    from robovlms.robot.safety.limits import ShieldLimits
-    from robovlms.robot.safety.shield import SafetyShield
-
+    if metadata.body == "arm":
+        return JointShield(JointLimits.from_dict(metadata.limits), metadata.measured)
     return SafetyShield(ShieldLimits.from_dict(metadata.limits))
 
 
@@ -133,7 +136,7 @@ def to_bits(command: Command) -> bytes:
     return struct.pack(f"<{len(numbers)}d", *numbers) + ",".join([type(command).__name__, *texts]).encode()
 
 
-def _do(shield: Any, record: TickRecord) -> Command | None:
+def _do(shield: SafetyShield | JointShield, record: TickRecord) -> Command | None:
     """Do the calls of a tick; return what the last one returned."""
     calls = {
         "estop": shield.estop,
