@@ -1,0 +1,190 @@
+"""A Korean clause while it is read: what was said before its verb came, which in Korean is at the end."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from robovlms.robot.language.clause import Clause, Direction, Mood, Side, Verb
+from robovlms.robot.language.korean_vocabulary import KoreanVocabulary, Sense
+
+MOVING = frozenset({"go", "slide", "turn", "curve"})
+_SIDES: dict[Direction, Side] = {"left": "left", "right": "right", "forward": "front", "back": "back"}
+_HEARING = frozenset({"말", "음악", "노래", "소리", "얘기", "이야기", "라디오"})
+_LIQUIDS = frozenset({"물", "우유", "주스", "커피", "차", "술", "콜라"})
+_LIMBS = frozenset({"손", "팔", "오른손", "왼손", "오른팔", "왼팔", "두손", "양손", "다리", "발", "고개", "힘"})
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A noun phrase.
+
+    Attributes:
+        text: without particle; None for a pronoun.
+        role: what its particle says; "" if it has none.
+        is_known: all of its words are in the vocabulary.
+        is_place: it is where something is, "책상 앞으로".
+    """
+
+    text: str | None
+    role: str
+    is_known: bool
+    is_place: bool = False
+
+
+@dataclass
+class Draft:
+    """What was read since the last clause."""
+
+    words: list[str] = field(default_factory=list)
+    directions: list[Direction] = field(default_factory=list)
+    things: list[Thing] = field(default_factory=list)
+    side: Side | None = None
+    distance_m: float | None = None
+    angle_deg: float | None = None
+    speed: Literal["slow", "normal", "fast"] = "normal"
+    num_unknown: int = 0
+    is_straight: bool = False
+    is_sideways: bool = False
+    is_parallel: bool = False
+    is_still: bool = False
+    is_negated: bool = False
+    is_choice: bool = False
+    is_question: bool = False
+    is_delayed: bool = False
+    has_direction_word: bool = False
+    is_led: bool = False  # a direction has the particle 으로
+
+    def set_side(self, direction: Direction) -> None:
+        """Keep where the thing is that comes next."""
+        self.side = _SIDES.get(direction)
+
+    def thing(self, *roles: str) -> Thing | None:
+        """The last thing with the first of these roles that any thing has."""
+        return next((one for role in roles for one in reversed(self.things) if one.role == role), None)
+
+
+def build_clause(draft: Draft, sense: Sense, mood: Mood, vocabulary: KoreanVocabulary) -> Clause:
+    """Return the clause of a verb and what was said before it."""
+    verb, thing = _resolve(draft, sense, vocabulary)
+    directions = _directions(draft, sense, verb)
+    if verb in MOVING and verb != "slide" and draft.is_parallel and directions:
+        verb = "slide"
+    num_words = len(draft.words)
+    is_refused = verb in (*MOVING, "navigate", "avoid") and _is_doubtful(draft, verb, thing)
+    if is_refused and mood != "prohibition":
+        verb = None
+    if verb in MOVING and verb != "turn" and mood in ("command", "condition") and draft.is_delayed:
+        mood = "condition"
+    return Clause(
+        text=" ".join(draft.words),
+        mood="condition" if draft.is_delayed and verb != "stop" and mood == "command" else mood,
+        verb=verb,
+        directions=directions,
+        thing=thing.text if thing and verb not in ("stop", None) else None,
+        has_pronoun=bool(thing and thing.text is None and verb != "stop"),
+        side=draft.side,
+        distance_m=draft.distance_m,
+        angle_deg=draft.angle_deg,
+        speed=draft.speed,
+        num_words=num_words,
+        num_understood=max(0, num_words - draft.num_unknown) if verb else 0,
+    )
+
+
+def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[Verb | None, Thing | None]:
+    """The verb in its company: "몸을 돌려" turns, "왼쪽으로 돌려" does not."""
+    target = draft.thing("object")
+    name = target.text if target and target.text else (draft.thing("") or Thing("", "", True)).text or ""
+    sets = vocabulary.sets
+    if sense.stem in ("돌리", "틀", "꺾", "바꾸", "돌려"):
+        return _steered(draft, sense, name, target, sets["body"], sets["gaze"])
+    if sense.stem in ("돌", "회전하") and name in sets["gaze"]:
+        return "look", None
+    if sense.verb in ("unknown", "do", ""):
+        return None, None
+    if sense.verb == "stay":
+        return ("stop", None) if draft.is_still or not draft.things and not draft.num_unknown else (None, None)
+    if sense.stem == "세우":
+        return ("stop", None) if not name or name in sets["vehicle"] else ("other", target)
+    if name in sets["gripper"] and sense.stem in ("열", "펴", "벌리", "놓", "풀"):
+        return "release", None
+    if name in sets["gripper"] and sense.stem in ("닫", "쥐", "오므리", "접"):
+        return "grab", None
+    if sense.stem == "들" and (name in _HEARING or name in _LIMBS) or (sense.stem == "따르" and name in _LIQUIDS):
+        return "other", None
+    return _with_goal(draft, sense)
+
+
+def _steered(
+    draft: Draft, sense: Sense, name: str, target: Thing | None, body: frozenset[str], gaze: frozenset[str]
+) -> tuple[Verb | None, Thing | None]:
+    if name in gaze:
+        return "look", None
+    if name in body or (sense.verb == "steer" and target is None and draft.directions):
+        return ("turn", None) if draft.directions or draft.angle_deg is not None else (None, None)
+    return "other", target
+
+
+def _with_goal(draft: Draft, sense: Sense) -> tuple[Verb | None, Thing | None]:
+    verb: str = sense.verb
+    goal = draft.thing("to")
+    if verb == "go" and goal is None and not draft.directions and draft.distance_m is None:
+        bare = draft.thing("")
+        goal = bare if bare and bare.is_known else None
+    if verb in ("go", "navigate") and sense.stem == "돌아가" and goal is None and draft.directions:
+        return "turn", None
+    if verb == "go" and goal is not None and sense.direction is None:
+        return "navigate", goal
+    if verb == "go" and draft.thing("object"):
+        return None, None
+    if verb == "go" and draft.is_sideways:
+        return "slide", None
+    if verb == "navigate":
+        return "navigate", draft.thing("to", "object", "")
+    if verb in ("go", "slide", "turn", "curve"):
+        return _motion(draft, verb), None
+    if verb in ("point", "look", "find"):
+        return _known_verb(verb), draft.thing("object", "to", "", "topic")
+    return _known_verb(verb), draft.thing("object", "", "topic", "also")
+
+
+def _known_verb(verb: str) -> Verb | None:
+    for known in ("grab", "release", "point", "look", "find", "avoid", "stop", "other"):
+        if known == verb:
+            return known
+    return None
+
+
+def _motion(draft: Draft, verb: str) -> Verb | None:
+    if verb == "turn" and draft.thing("object"):
+        return "other"  # going round a thing, or turning it
+    if verb == "go" and draft.is_parallel:
+        return "slide"
+    for known in ("go", "slide", "turn", "curve"):
+        if known == verb:
+            return known
+    return None
+
+
+def _directions(draft: Draft, sense: Sense, verb: Verb | None) -> tuple[Direction, ...]:
+    directions = list(draft.directions)
+    if sense.direction is not None and sense.direction not in directions:
+        directions.append(sense.direction)
+    if verb == "turn":
+        directions = ["around" if one == "back" else one for one in directions]
+        if "around" in directions and len(set(directions)) > 1 and draft.angle_deg is None:
+            directions = [one for one in directions if one != "around"]
+    if verb == "go" and not directions and (draft.is_straight or draft.distance_m is not None):
+        directions = ["forward"]
+    if verb == "go" and "around" in directions:
+        directions = []
+    return tuple(directions)
+
+
+def _is_doubtful(draft: Draft, verb: Verb | None, thing: Thing | None) -> bool:
+    """Whether something was said that may change what the motion means."""
+    if draft.num_unknown or draft.is_choice:
+        return True
+    others = [one for one in draft.things if one is not thing and one.role not in ("from", "with")]
+    if verb in ("navigate", "avoid"):
+        return any(one.role in ("subject", "topic", "also") for one in others)
+    return bool(others)
