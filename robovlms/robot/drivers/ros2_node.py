@@ -6,7 +6,8 @@
                                     ─ false ─> not locked; the runtime's latch stays until its own reset
 
 The lock is meant to be published once and kept (transient local), so that a driver that starts later has it, too. A
-subscription of that kind hears no publisher of the plain kind, so there is one of each.
+subscription of that kind hears no publisher of the plain kind, so there is one of each; both need a reliable publisher,
+which is ROS 2's default. Without `on_estop` the lock holds by itself: motion is refused as long as it is set.
 """
 
 import threading

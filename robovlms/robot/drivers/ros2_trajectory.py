@@ -85,6 +85,15 @@ class Ros2TrajectoryDriver(Driver):
         self._gripper = gripper_topic and self._ros.node.create_publisher(JointTrajectory, gripper_topic, quality())
         self._ros.node.create_subscription(JointState, state_topic, self._hear_state, quality())
 
+    @property
+    def on_estop(self) -> Callable[[str], None] | None:
+        """Called with a text, from the node's thread, when the emergency stop is announced."""
+        return self._ros.on_estop
+
+    @on_estop.setter
+    def on_estop(self, call: Callable[[str], None] | None) -> None:
+        self._ros.on_estop = call
+
     def send(self, command: Command) -> None:
         """Publish where the arm should be at the next tick.
 

@@ -56,6 +56,15 @@ class Ros2TwistDriver(Driver):
         self._message_type = TwistStamped if stamped else Twist
         self._publisher = self._ros.node.create_publisher(self._message_type, topic, quality())
 
+    @property
+    def on_estop(self) -> Callable[[str], None] | None:
+        """Called with a text, from the node's thread, when the emergency stop is announced."""
+        return self._ros.on_estop
+
+    @on_estop.setter
+    def on_estop(self, call: Callable[[str], None] | None) -> None:
+        self._ros.on_estop = call
+
     def send(self, command: Command) -> None:
         """Publish one velocity; zero while the emergency stop is set.
 

@@ -21,12 +21,13 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from robovlms.errors import DataError
+from robovlms.errors import DataError, RoboVLMsError
 from robovlms.robot.action import ActionType, RobotAction
+from robovlms.robot.arm_motion import ArmMotion
 from robovlms.robot.safety.command import JointCommand, Reason, VelocityCommand
 
 _TUPLE, _INTEGER, _NUMPY, _DATACLASS, _ENUM, _OPAQUE = range(1, 7)
-_DATACLASSES = {one.__name__: one for one in (RobotAction, VelocityCommand, JointCommand)}
+_DATACLASSES = {one.__name__: one for one in (RobotAction, ArmMotion, VelocityCommand, JointCommand)}
 _ENUMS = {one.__name__: one for one in (ActionType, Reason)}
 _AXES = ("linear_x", "linear_y", "angular_z")
 _SETTLED = {type(None), bool, int, float, str, bytes, RobotAction, VelocityCommand, JointCommand}
@@ -83,7 +84,15 @@ def unpack(data: bytes) -> Any:
     """
     try:
         return msgpack.unpackb(data, ext_hook=_decode, strict_map_key=False, unicode_errors="surrogatepass")
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, msgpack.UnpackException) as error:
+    except (
+        RoboVLMsError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        msgpack.UnpackException,
+    ) as error:
         raise DataError(f"{len(data)} bytes of a log cannot be read: {type(error).__name__}: {error}") from None
 
 
@@ -97,7 +106,12 @@ def _pack(value: Any) -> bytes:
 def _encode(value: Any) -> Any:
     """A value of the types that MessagePack knows, for one that it does not."""
     encode = _ENCODERS.get(type(value))
-    return encode(value) if encode else _encode_kind(value)
+    try:
+        return encode(value) if encode else _encode_kind(value)
+    except RecursionError:  # nested too deep: whoever holds the outermost of it has to give it up
+        raise
+    except Exception:  # of a stranger's class, which may raise anything
+        return _opaque(value)
 
 
 def _encode_kind(value: Any) -> Any:
@@ -120,16 +134,13 @@ def _encode_kind(value: Any) -> Any:
 
 def _stand_in(value: Any) -> Any:
     """What a shield reads in the same way as an object of a class that is not ours."""
-    try:
-        if isinstance(value, Real):
-            return _float(value)
-        if getattr(value, "shape", None) == (3,):
-            return list(value.tolist())
-        if all(hasattr(value, axis) for axis in _AXES):
-            kind = getattr(value, "action_type", None)
-            return {"action_type": kind} | {axis: getattr(value, axis) for axis in _AXES}
-    except Exception:  # the shield would meet the same, and refuse it
-        return _opaque(value)
+    if isinstance(value, Real):
+        return _float(value)
+    if getattr(value, "shape", None) == (3,):
+        return list(value.tolist())
+    if all(hasattr(value, axis) for axis in _AXES):
+        kind = getattr(value, "action_type", None)
+        return {"action_type": kind} | {axis: getattr(value, axis) for axis in _AXES}
     return _opaque(value)
 
 
