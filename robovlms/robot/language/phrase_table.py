@@ -1,0 +1,38 @@
+"""Phrases of one or more words, found longest first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robovlms.robot.language.tokens import Token, normalise, tokenise
+
+
+class Phrases:
+    """Phrases with a value each.
+
+    >>> verbs = Phrases({"turn": "turn", "turn on": "other"})
+    >>> verbs.match(tokenise("please turn on the lamp"), 1)
+    ('other', 3)
+
+    Args:
+        values: phrase -> value; hyphens and accents do not matter.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        entries: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
+        for phrase, value in values.items():
+            words = tuple(token.text for token in tokenise(normalise(phrase)))
+            entries.setdefault(words[0] if words else "", []).append((words, value))
+        self._entries = {
+            first: sorted(found, key=lambda entry: -len(entry[0])) for first, found in entries.items() if first
+        }
+        self.words = frozenset(word for found in self._entries.values() for words, _ in found for word in words)
+
+    def match(self, tokens: Sequence[Token], start: int) -> tuple[Any, int] | None:
+        """Return the value of the longest phrase at `start` and the index after it; None if there is none."""
+        if start >= len(tokens):
+            return None
+        for words, value in self._entries.get(tokens[start].text, ()):
+            end = start + len(words)
+            if end <= len(tokens) and all(words[k] == tokens[start + k].text for k in range(1, len(words))):
+                return value, end
+        return None
