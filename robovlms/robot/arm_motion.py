@@ -61,6 +61,8 @@ class ArmMotion:
             raise ConfigError(unknown_name("frame", self.frame, _FRAMES))
         if self.rotation_kind not in _NUM_ROTATION:
             raise ConfigError(unknown_name("rotation", self.rotation_kind, _NUM_ROTATION))
+        if not isinstance(self.is_delta, bool):
+            raise ConfigError(f"motion of an arm: is_delta must be true or false, got {self.is_delta!r}")
         sizes = (len(self.translation), len(self.rotation))
         if sizes != (3, _NUM_ROTATION[self.rotation_kind]):
             raise UnsafeActionError(

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from robovlms.errors import ConfigError
 from robovlms.robot.action import ActionType, RobotAction
 from robovlms.robot.boxes import Detection, action_towards, parse_boxes, parse_detections
-from robovlms.robot.parser import VLAActionParser
 
 SHARED = Path(__file__).parents[3] / "shared" / "reference" / "segmentation_public.jsonl"
 BLIND = Path(__file__).parent / "data" / "blind_boxes.jsonl"
