@@ -184,6 +184,7 @@ def test_long_texts_are_read_fast(part: str) -> None:
     start = time.perf_counter()
     parse_yes_no_answer(part * (8_000 // len(part)))
     assert time.perf_counter() - start < 0.5
+    megabyte = part * (1_000_000 // len(part))
     start = time.perf_counter()
-    assert parse_yes_no_answer(part * 1_000_000) is None
+    assert parse_yes_no_answer(megabyte) is None
     assert time.perf_counter() - start < 0.05
