@@ -39,7 +39,7 @@ def describe(command: Command) -> str:
     forward +0.200 m/s  left +0.000 m/s  turn -0.500 rad/s
     """
     if isinstance(command, VelocityCommand):
-        x, y, yaw = command.velocity
+        x, y, yaw = (value + 0.0 for value in command.velocity)  # no -0.0
         text = f"forward {x:+.3f} m/s  left {y:+.3f} m/s  turn {yaw:+.3f} rad/s"
     else:
         text = "joints " + " ".join(f"{position:+.3f}" for position in command.positions)

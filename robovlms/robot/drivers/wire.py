@@ -107,8 +107,7 @@ def check_body(body: str) -> Body:
 
 def _fields(command: Command) -> dict[str, Any]:
     if isinstance(command, VelocityCommand):
-        x, y, yaw = command.velocity
-        # rounding must not bring a speed that json writes as 1e-300 to a parser that reads no exponents
-        values = [round(value, 6) if math.isfinite(value) else value for value in (x, y, yaw)]
+        # rounded: parsers of small boards read no exponents; + 0.0: nor -0.0
+        values = [round(value, 6) + 0.0 if math.isfinite(value) else value for value in command.velocity]
         return {"stop": not any(values), "linear": values[:2], "angular": values[2]}
     return {"stop": False, "joints": list(command.positions), "gripper": command.gripper}

@@ -200,7 +200,8 @@ class ShieldedOutput:
         self._is_still = self._is_at_rest(result)
         self._must_rest = self._sender.is_failing or (self._must_rest and not self._is_still)
         self._result, sent = result, at_rest(result) if self._must_rest else result
-        self._sender.put(sent)
+        if isinstance(sent, VelocityCommand) or sent.positions:  # an arm whose joints nobody knows is left alone
+            self._sender.put(sent)
         return self._record(asked, call, now=now, lateness_s=lateness_s, result=result, sent=sent)
 
     def _record(self, asked: dict[str, Any], call: str | None, **fields: Any) -> TickRecord:

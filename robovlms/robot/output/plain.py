@@ -10,25 +10,31 @@ anything else                       None, which every shield answers by holding
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robovlms.robot.safety.command import Command, JointCommand, Reason, VelocityCommand
+from robovlms.robot.safety.joint_reading import read_joint_command
 from robovlms.robot.safety.reading import read_command, read_number
 
 MAX_VALUES = 64  # more numbers than any arm has joints: what is longer is no command
 
 
-def to_plain(command: object) -> list[float] | dict[str, Any] | None:
-    """Return a command as plain values; None for what is no command.
+def to_plain(command: object, body: str) -> list[float] | dict[str, Any] | None:
+    """Return a command as plain values; None for what is no command of this body.
 
-    >>> to_plain((0.1, 0, 0))
+    >>> to_plain((0.1, 0, 0), "base")
     [0.1, 0.0, 0.0]
-    >>> to_plain("forward")
+    >>> to_plain("forward", "base")
+
+    Args:
+        command: any object.
+        body: "base" or "arm".
     """
-    if isinstance(command, JointCommand):
-        positions = _numbers(command.positions)
-        return None if positions is None else {"positions": positions, "gripper": command.gripper}
+    if body == "arm":
+        reading = read_joint_command(command, _num_positions(command))
+        positions = [math.nan] if reading.reason is Reason.NOT_FINITE else reading.positions
+        return None if not positions else {"positions": list(positions), "gripper": reading.gripper}
     reading = read_command(command)
     if reading.reason is Reason.NOT_FINITE:
         return [math.nan] * 3
@@ -53,10 +59,19 @@ def is_motion(command: object, body: str) -> bool:
         command: any object.
         body: "base" (velocities; zero is rest) or "arm" (positions; all of them are motion).
     """
-    if body == "arm":
-        return isinstance(to_plain(command), dict)
-    reading = read_command(command)
-    return reading.reason is None and not reading.is_stop
+    plain = to_plain(command, body)
+    if isinstance(plain, dict):
+        return all(map(math.isfinite, plain["positions"]))
+    return plain is not None and all(map(math.isfinite, plain)) and any(plain)
+
+
+def _num_positions(command: Any) -> int:
+    """How many joints a command speaks of; the shield knows how many there are."""
+    try:
+        values = command["positions"] if isinstance(command, Mapping) else getattr(command, "positions", command)
+        return len(values) if len(values) <= MAX_VALUES else 0
+    except Exception:  # whatever a stranger's class raises: not understood
+        return 0
 
 
 def at_rest(command: Command) -> Command:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robovlms.robot.output.plain import command_from_dict, command_to_dict, from_plain, to_plain
-from robovlms.robot.safety.command import Command
+from robovlms.robot.safety.command import Command, VelocityCommand
 from robovlms.robot.safety.reading import read_number
 
 
@@ -56,7 +56,7 @@ class TickRecord:
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "calls": list(self.calls),
-            "command": to_plain(self.command),
+            "command": to_plain(self.command, "base" if isinstance(self.result, VelocityCommand) else "arm"),
             "confidence": read_number(self.confidence),
             "result": command_to_dict(self.result),
             "sent": command_to_dict(self.sent),

@@ -81,15 +81,17 @@ def test_what_is_motion():
     assert [is_motion(command, "base") for command in moves] == [True] * len(moves)
     assert [is_motion(command, "base") for command in stops] == [False] * len(stops)
     assert is_motion(JointCommand((0.0,)), "arm")
-    assert not is_motion("home", "arm")
+    assert is_motion([0.0, 0.1], "arm")
+    for stop in ("home", (), None, (math.nan, 0.0), RobotAction(ActionType.STOP), VelocityCommand(0.1)):
+        assert not is_motion(stop, "arm")
 
 
 def test_plain_values_come_back():
-    assert from_plain(to_plain(GO)) == GO
-    assert from_plain(to_plain(VelocityCommand(0.1, 0.2, 0.3))) == (0.1, 0.2, 0.3)
-    assert math.isnan(from_plain(to_plain((math.nan, 0, 0)))[0])
+    assert from_plain(to_plain(GO, "base")) == GO
+    assert from_plain(to_plain(VelocityCommand(0.1, 0.2, 0.3), "base")) == (0.1, 0.2, 0.3)
+    assert math.isnan(from_plain(to_plain((math.nan, 0, 0), "base"))[0])
     arm = JointCommand((0.1, 0.2), "open")
-    assert from_plain(to_plain(arm)) == arm
+    assert from_plain(to_plain(arm, "arm")) == arm
     for broken in (
         [0.1, 0.2],
         {"positions": [0.1]},
