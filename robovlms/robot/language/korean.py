@@ -150,8 +150,19 @@ class _Sentence:
         self.index += count
 
     def _mark(self, part: Part) -> None:
+        if self.draft.deed or (self._verb_left_out() is not _NO_VERB and self._starts_anew()):
+            self._finish()
         if self.nouns and all(noun.kind == "unknown" for noun in self.nouns) and not self.draft.directions:
             self._drop_nouns()
+
+    def _starts_anew(self) -> bool:
+        """Whether the words behind a comma name a direction or an amount of their own."""
+        ahead = []
+        for part in self.parts[self.index :]:
+            if part.kind == "mark":
+                break
+            ahead.append(part)
+        return any(part.kind in ("direction", "number") or part.sense is not None for part in ahead)
 
     def _drop_nouns(self) -> None:
         """Take words that turned out not to belong to a noun phrase for unknown ones."""
@@ -281,11 +292,16 @@ class _Sentence:
         if len(words) > 1 and words[0] in ("이", "그", "저", "요"):
             words = words[1:]
         is_known = all(noun.kind != "unknown" for noun in nouns)
-        self.draft.things.append(Thing(" ".join(words), role, is_known, is_place))
+        text = " ".join(words)
+        self.draft.things.append(Thing(text, role, is_known, is_place))
 
     def _deed(self, part: Part) -> None:
         assert part.sense is not None
         following, sense = self._next(), part.sense
+        if self.draft.deed:
+            words = self.draft.words.pop()
+            self._finish()
+            self.draft.words.append(words)
         after = self.vocabulary.after_verb
         if following and "forbidden" in following.kinds:
             self._skip()
@@ -303,12 +319,28 @@ class _Sentence:
             self._do(sense)
         elif self._is_adverb(part, following):
             return
+        elif part.role == "to" and sense.verb in ("slide", "go", "curve"):
+            self.draft.manner = sense
+        elif part.role == "" and self._names_amount_behind():
+            self.draft.deed = sense
         elif part.role in ("", "object") and self._stands_alone(following):
             self._close(sense, "question" if self.is_question and sense.verb != "stop" else "command")
         elif part.role == "" and following and following.sense and sense.verb == following.sense.verb == "go":
             self.draft.directions += [sense.direction] if sense.direction else []
         else:
             self._noun(replace(part, kind="noun"))
+
+    def _names_amount_behind(self) -> bool:
+        """Whether only an amount or a direction follows a deed: "전진 2미터", "회전 왼쪽으로 90도"."""
+        rest = []
+        for part in self.parts[self.index :]:
+            if part.kind in ("mark", "deed") or "then" in part.kinds:
+                break
+            rest.append(part)
+        is_do = [part.kind == "verb" and part.forms[0].sense.stem == "하" for part in rest]
+        is_soft = [bool({"word", "slow", "fast", "ask", "not", "forward"} & set(part.kinds)) for part in rest]
+        is_amount = [part.kind == "number" or (part.kind == "direction" and part.role in ("", "to")) for part in rest]
+        return any(is_amount) and all(map(any, zip(is_do, is_soft, is_amount, strict=True)))
 
     def _does(self, part: Part, following: Part) -> bool:
         """Whether the verb behind a deed only says that it is done: "회전을 해", "그만 가"."""
@@ -363,6 +395,8 @@ class _Sentence:
         if self.draft.is_question and outcome == "command" and not is_stop:
             outcome = "question"
         sense = group.sense
+        if self.draft.deed and sense.stem == "하":
+            sense = self.draft.deed
         if group.is_tried and sense.stem == "돌" and not self.draft.directions and self.draft.angle_deg is None:
             sense = Sense("look", stem="돌아보")
         self._close(sense, outcome, group.is_loose)
@@ -379,7 +413,7 @@ class _Sentence:
     def _finish(self) -> None:
         """Close what has no verb: "앞으로 3미터", or words that are no command."""
         draft = self.draft
-        if not (draft.directions or draft.things or self.nouns or draft.num_unknown or draft.distance_m is not None):
+        if not (draft.deed or draft.directions or draft.things or self.nouns or draft.num_unknown or draft.distance_m is not None):
             if draft.words and self.said:
                 self.draft = Draft()
             return
@@ -387,6 +421,8 @@ class _Sentence:
 
     def _verb_left_out(self) -> Sense:
         draft = self.draft
+        if draft.deed:
+            return draft.deed
         if self.nouns or draft.num_unknown or draft.things or draft.is_negated:
             return _NO_VERB
         directions = set(draft.directions)

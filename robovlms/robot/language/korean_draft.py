@@ -8,6 +8,7 @@ from robovlms.robot.language.korean_vocabulary import KoreanVocabulary, Sense
 
 MOVING = frozenset({"go", "slide", "turn", "curve"})
 _SIDES: dict[Direction, Side] = {"left": "left", "right": "right", "forward": "front", "back": "back"}
+_UPRIGHT = frozenset({"위", "아래", "위쪽", "아래쪽", "밑", "하늘", "땅", "공중"})
 _HEARING = frozenset({"말", "음악", "노래", "소리", "얘기", "이야기", "라디오"})
 _LIQUIDS = frozenset({"물", "우유", "주스", "커피", "차", "술", "콜라"})
 _LIMBS = frozenset({"손", "팔", "오른손", "왼손", "오른팔", "왼팔", "두손", "양손", "다리", "발", "고개", "힘"})
@@ -52,6 +53,8 @@ class Draft:
     is_delayed: bool = False
     has_direction_word: bool = False
     is_led: bool = False  # a direction has the particle 으로
+    deed: Sense | None = None  # named before the rest of its clause: "전진 2미터"
+    manner: Sense | None = None  # how it is to move: "게걸음으로"
 
     def set_side(self, direction: Direction) -> None:
         """Keep where the thing is that comes next."""
@@ -64,6 +67,7 @@ class Draft:
 
 def build_clause(draft: Draft, sense: Sense, mood: Mood, vocabulary: KoreanVocabulary) -> Clause:
     """Return the clause of a verb and what was said before it."""
+    sense = _in_manner(draft, sense)
     verb, thing = _resolve(draft, sense, vocabulary)
     directions = _directions(draft, sense, verb)
     if verb in MOVING and verb != "slide" and draft.is_parallel and directions:
@@ -90,6 +94,14 @@ def build_clause(draft: Draft, sense: Sense, mood: Mood, vocabulary: KoreanVocab
     )
 
 
+def _in_manner(draft: Draft, sense: Sense) -> Sense:
+    """ "게걸음으로 가" is to slide."""
+    if draft.manner is None or sense.verb not in ("go", "do"):
+        draft.num_unknown += draft.manner is not None
+        return sense
+    return Sense(draft.manner.verb, sense.direction or draft.manner.direction, stem=sense.stem)
+
+
 def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[Verb | None, Thing | None]:
     """The verb in its company: "몸을 돌려" turns, "왼쪽으로 돌려" does not."""
     target = draft.thing("object")
@@ -97,8 +109,14 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
     sets = vocabulary.sets
     if sense.stem in ("돌리", "틀", "꺾", "바꾸", "돌려"):
         return _steered(draft, sense, name, target, sets["body"], sets["gaze"])
-    if sense.stem in ("돌", "회전하") and name in sets["gaze"]:
+    if sense.stem in ("돌", "회전") and name in sets["gaze"]:
         return "look", None
+    if sense.stem == "돌아보" and target is None and (draft.angle_deg is not None or draft.is_led):
+        return "turn", None
+    if sense.stem in ("빼", "물리") and target is None and draft.directions == ["back"]:
+        return "go", None
+    if vocabulary.deeds.get(name, sense).verb == "stop" and sense.stem in ("밟", "잡", "걸", "누르", "당기", "넣"):
+        return "stop", None
     if sense.verb in ("unknown", "do", ""):
         return None, None
     if sense.verb == "stay":
@@ -119,6 +137,8 @@ def _steered(
 ) -> tuple[Verb | None, Thing | None]:
     if name in gaze:
         return "look", None
+    if name in body:
+        draft.things = [one for one in draft.things if one.text not in body]
     if name in body or (sense.verb == "steer" and target is None and draft.directions):
         return ("turn", None) if draft.directions or draft.angle_deg is not None else (None, None)
     return "other", target
@@ -133,7 +153,7 @@ def _with_goal(draft: Draft, sense: Sense) -> tuple[Verb | None, Thing | None]:
     if verb in ("go", "navigate") and sense.stem == "돌아가" and goal is None and draft.directions:
         return "turn", None
     if verb == "go" and goal is not None and sense.direction is None:
-        return "navigate", goal
+        return (None, None) if goal.text in _UPRIGHT else ("navigate", goal)
     if verb == "go" and draft.thing("object"):
         return None, None
     if verb == "go" and draft.is_sideways:

@@ -31,6 +31,7 @@ _FINAL = {"command": "command", "infinitive": "command", "noun": "command", "req
 _LINKS: dict[str, Outcome] = {
     "sequence": "sequence",
     "interrupted": "sequence",
+    "dictionary": "statement",
     "while": "while",
     "condition": "condition",
     "cause": "dropped",
@@ -41,6 +42,7 @@ _LINKS: dict[str, Outcome] = {
     "negated": "statement",
     "obligation": "condition",
 }
+_STOPPING = frozenset({"question", "obligation", "negated", "quote", "dictionary"})  # whatever is said of it: stop
 _ADNOMINALS = ("adnominal", "present_adnominal", "future_adnominal")
 _NOT_TAKEN, _GO_ON = "", "on"
 _SOFT_WORDS = frozenset({"word", "ask", "slow", "fast"})  # may stand between a verb and its auxiliary: "가지 좀 마"
@@ -213,8 +215,11 @@ class _Walk:
         if is_request and role in ("question", "statement", "command", "infinitive", "negated"):
             self.is_asked = True
             return "command"
-        if self.sense.verb == "stop" and role in ("question", "obligation", "negated", "quote") and not ending.is_future:
+        if self.sense.verb == "stop" and role in _STOPPING and not ending.is_future:
             return "command"
+        if role in ("infinitive", "dictionary") and _goes_on(_at(self.parts, self.index + 1)):
+            self.is_loose = True
+            return "command" if self.sense.verb == "stop" else "sequence"
         if self.is_obliged or ending.is_future:
             return "statement" if self.sense.verb != "stop" or ending.is_future else "command"
         if self.is_progressive and self.sense.verb not in ("stop", "stay"):
@@ -241,6 +246,11 @@ class _Walk:
 
 def _at(parts: Sequence[Part], index: int) -> Part | None:
     return parts[index] if index < len(parts) else None
+
+
+def _goes_on(following: Part | None) -> bool:
+    """Whether the clause is not the last: more than a call or a request follows."""
+    return following is not None and following.kind != "mark" and not {"word", "ask", "then"} & set(following.kinds)
 
 
 def _auxiliary(part: Part) -> str:

@@ -113,7 +113,7 @@ class WordReader:
                 continue
             if stem in self._vocabulary.directions:
                 return Part("direction", word, stem, role, direction=self._vocabulary.directions[stem])
-            if stem in self._vocabulary.deeds:
+            if stem in self._vocabulary.deeds and word[cut:] != "하고":
                 return Part("deed", word, stem, role, sense=self._vocabulary.deeds[stem])
             if stem in self._nouns or stem in self._places or stem in self._vocabulary.sets["adjectives"]:
                 return Part("noun", word, stem, role)
