@@ -1,4 +1,4 @@
-"""What every way of executing chunks shares: an action has an observation behind it, and does not outlive its age limit.
+"""What all ways of executing chunks share: an action has an observation behind it, and does not outlive its age limit.
 
 ::
 
