@@ -94,7 +94,7 @@ class Korean(Analyser):
     def _read(self, word: str, quantities: Mapping[str, Quantity], before: list[Part]) -> list[Part]:
         """Parts of a word; a particle that stands alone belongs to what stands before it."""
         role = self._vocabulary.particles.get(word)
-        if role and before and before[-1].kind == "number":
+        if role and before and before[-1].kind == "number" and word != "가":
             return []
         if role and before and before[-1].kind in ("direction", "noun", "unknown", "deed") and not before[-1].role:
             if word not in self._vocabulary.words and word not in ("가", "이", "앞에", "방향", "쪽"):
@@ -178,6 +178,8 @@ class _Sentence:
         elif "then" in kinds:
             self._finish()
             self.draft.words.append(part.text)
+        elif "quoting" in kinds and self.said:
+            self.said[-1] = _Said(replace(self.said[-1].clause, mood="statement"), "statement")
         elif "wrong" in kinds or "forbidden" in kinds:
             self._forbidden(part)
         elif "sideways" in kinds and self.nouns and "옆" in part.text:
@@ -337,10 +339,18 @@ class _Sentence:
             if part.kind in ("mark", "deed") or "then" in part.kinds:
                 break
             rest.append(part)
-        is_do = [part.kind == "verb" and part.forms[0].sense.stem == "하" for part in rest]
-        is_soft = [bool({"word", "slow", "fast", "ask", "not", "forward"} & set(part.kinds)) for part in rest]
-        is_amount = [part.kind == "number" or (part.kind == "direction" and part.role in ("", "to")) for part in rest]
-        return any(is_amount) and all(map(any, zip(is_do, is_soft, is_amount, strict=True)))
+        is_do = [
+            part.kind == "verb" and (part.forms[0].sense.stem == "하" or part.forms[0].sense.auxiliary == "give")
+            for part in rest
+        ]
+        is_soft = [bool({"word", "ask", "not", "forward"} & set(part.kinds)) for part in rest]
+        is_amount = [
+            part.kind == "number"
+            or (part.kind == "direction" and part.role in ("", "to"))
+            or bool({"slow", "fast"} & set(part.kinds))
+            for part in rest
+        ]
+        return any(is_amount + is_do) and all(map(any, zip(is_do, is_soft, is_amount, strict=True)))
 
     def _does(self, part: Part, following: Part) -> bool:
         """Whether the verb behind a deed only says that it is done: "회전을 해", "그만 가"."""
@@ -350,9 +360,9 @@ class _Sentence:
         self._group(replace(self.parts[self.index], forms=_with_sense(self.parts[self.index], sense)), self.index)
 
     def _is_adverb(self, part: Part, following: Part | None) -> bool:
-        """잠깐 and 그만 before a verb: "잠깐 기다려"."""
-        if part.stem == "그만" and following and following.kind == "verb":
-            self._do(_STOP)
+        """잠깐 and 그만 before a verb: "잠깐 기다려", "그만 가"."""
+        if part.stem == "그만" and following and any(one.kind == "verb" for one in self.parts[self.index :]):
+            self.draft.is_enough = True
             return True
         is_moment = part.stem.startswith(("잠깐", "잠시", "잠간"))
         return is_moment and following is not None and following.kind != "mark" and "ask" not in following.kinds
@@ -389,12 +399,12 @@ class _Sentence:
             self._describe(part)
             return
         outcome = group.outcome
-        is_stop = group.sense.verb == "stop"
+        is_stop = group.sense.verb == "stop" or self.draft.is_enough
         if outcome == "command" and group.is_plain and self._asks() and not is_stop:
             outcome = "question"
         if self.draft.is_question and outcome == "command" and not is_stop:
             outcome = "question"
-        sense = group.sense
+        sense = _STOP if self.draft.is_enough else group.sense
         if self.draft.deed and sense.stem == "하":
             sense = self.draft.deed
         if group.is_tried and sense.stem == "돌" and not self.draft.directions and self.draft.angle_deg is None:
@@ -471,7 +481,22 @@ def _moods(said: list[_Said]) -> list[Clause]:
             clauses.append(replace(one.clause, mood="statement"))
         else:
             clauses.append(one.clause)
-    return _merge_curves(_after_conditions(clauses[::-1]), said)
+    clauses = _merge_curves(_after_conditions(clauses[::-1]), said)
+    return _without_alternatives(clauses, said) if len(clauses) == len(said) else clauses
+
+
+def _without_alternatives(clauses: list[Clause], said: list[_Said]) -> list[Clause]:
+    """ "가지 말고 돌아": the motion that is wanted stands behind the one that is not, and no stop is asked for.
+
+    "가지 말고 앞으로 가" contradicts itself, and is kept as it is.
+    """
+    kept = []
+    for index, (clause, one) in enumerate(zip(clauses, said, strict=True)):
+        wanted = next((later for later in clauses[index + 1 :] if later.mood == "command" and later.verb), None)
+        is_clear = wanted is not None and (wanted.verb != clause.verb or bool(clause.directions))
+        if one.link != "instead" or not is_clear:
+            kept.append(clause)
+    return kept
 
 
 def _led(one: _Said, last: _Said) -> Clause:

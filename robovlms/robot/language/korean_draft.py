@@ -51,7 +51,7 @@ class Draft:
     is_choice: bool = False
     is_question: bool = False
     is_delayed: bool = False
-    has_direction_word: bool = False
+    is_enough: bool = False  # 그만 was said: whatever verb comes is to end
     is_led: bool = False  # a direction has the particle 으로
     deed: Sense | None = None  # named before the rest of its clause: "전진 2미터"
     manner: Sense | None = None  # how it is to move: "게걸음으로"

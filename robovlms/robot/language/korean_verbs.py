@@ -175,7 +175,7 @@ class _Walk:
 
     def _joined(self, following: Part) -> tuple[Form, ...]:
         """따라 가, 멈춰 서: verbs that are listed in one word."""
-        if following.kind != "verb" or following.forms[0].sense.stem not in ("가", "오", "서", "보", "놓", "두", "올리"):
+        if following.kind != "verb" or following.forms[0].sense.stem not in ("가", "오", "서", "보", "놓", "두", "올리", "들"):
             return ()
         forms = self.groups.vocabulary.forms(self.parts[self.index].text + following.text)
         return tuple(form for form in forms if len(form.sense.stem) > 1)
@@ -265,7 +265,7 @@ def _chosen(forms: tuple[Form, ...], following: Part | None) -> Ending:
     """The ending that fits the place: -니 asks at the end and gives a reason before something else."""
     at_end = following is None or following.kind == "mark"
     for form in forms:
-        is_link = form.ending.role in ("cause", "condition", "negated", "interrupted")
+        is_link = form.ending.role in ("cause", "condition", "negated", "interrupted", "purpose")
         if not (at_end and is_link and len(forms) > 1) and not (not at_end and form.ending.role == "question"):
             return form.ending
     return forms[0].ending

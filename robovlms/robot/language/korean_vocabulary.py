@@ -106,10 +106,10 @@ class KoreanVocabulary:
     longest_particle: int = field(default=5)
 
     def forms(self, word: str) -> list[Form]:
-        """Return every way to read a word as one conjugated verb."""
+        """Return every way to read a word as one conjugated verb, longer stems first: 돌려 is of 돌리, not of 돌."""
         jamo = to_jamo(word)
         found = []
-        for cut in range(1, len(jamo) + 1):
+        for cut in range(len(jamo), 0, -1):
             for sense, base in self.stems.get(jamo[:cut], ()):
                 found += [Form(sense, ending) for ending in self.endings[base].get(jamo[cut:], ())]
         return found

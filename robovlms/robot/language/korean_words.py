@@ -85,6 +85,9 @@ class WordReader:
             noun, role = self._vocabulary.split_particle(word)
             forms = tuple(self._vocabulary.forms(word)) if "contrast" in kinds else ()  # 말고 may be of a verb
             return [Part("word", word, stem=noun, role=role, kinds=kinds, forms=forms)]
+        pronoun = self._pronoun(word)
+        if pronoun:
+            return [pronoun]
         named = self._named(word)
         if named and named.kind != "noun":
             return [named]
@@ -92,6 +95,13 @@ class WordReader:
         if named and verbs:  # 가지 (branch, or "가지 마"), 집은 (the house, or "집은 다음")
             return [replace(verbs[0], stem=named.stem, role=named.role, is_noun_too=True), *verbs[1:]]
         return [named] if named else verbs or self._deed_verb(word)
+
+    def _pronoun(self, word: str) -> Part | None:
+        noun, role = self._vocabulary.split_particle(word)
+        if role in ("", "with") or "pronoun" not in self._vocabulary.words.get(noun, ()):
+            return None
+        is_verb = role == "subject" and self._vocabulary.forms(word)  # 나가: "get out", not "I"
+        return None if is_verb else Part("word", word, stem=noun, role=role, kinds=("pronoun",))
 
     def verbs(self, word: str) -> list[Part]:
         """Return a verb with the auxiliaries that are written onto it; none if it is no verb."""
