@@ -16,6 +16,7 @@ from typing import NoReturn
 from robovlms.data_commands import add_data_flags, run_data
 from robovlms.errors import ConfigError, RoboVLMsError, unknown_name
 from robovlms.extras import missing_dependency
+from robovlms.robot_commands import add_robot_flags, run_robot_command
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -344,6 +345,12 @@ COMMANDS = {
         add_flags=add_data_flags,
         run=run_data,
         example="robovlms data validate runs/data",
+    ),
+    "robot": Command(
+        help="Run a robot behind its safety shield, parse a command, replay a log, check a configuration.",
+        add_flags=add_robot_flags,
+        run=run_robot_command,
+        example='robovlms robot parse "go forward one meter, then turn left"',
     ),
     "train": Command(
         help="Train a policy on a dataset.",

@@ -13,9 +13,11 @@ def add_robot_flags(parser: ArgumentParser) -> None:
         add_flags(actions.add_parser(name, help=text, description=text))
 
 
-def run_robot_command(flags: Namespace) -> int | None:
-    """Do what `robovlms robot ACTION` asks for; return an exit code other than 0 if there is one."""
-    return ACTIONS[flags.action][2](flags)
+def run_robot_command(flags: Namespace) -> None:
+    """Do what `robovlms robot ACTION` asks for; exits with 1 if a replay differs or a check finds something."""
+    code = ACTIONS[flags.action][2](flags)
+    if code:
+        raise SystemExit(code)
 
 
 def _run_flags(parser: ArgumentParser) -> None:

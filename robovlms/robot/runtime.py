@@ -30,7 +30,7 @@ from robovlms.robot.safety.command import VelocityCommand
 from robovlms.robot.safety.validator import ActionValidator
 from robovlms.robot.tasks.base import Decision, Task
 from robovlms.robot.view import View
-from robovlms.robot.worker.client import Answer, ModelWorker
+from robovlms.robot.worker.client import ModelWorker
 
 _REST_S = 2.0  # longest time that a run waits at its end for the robot to stand
 

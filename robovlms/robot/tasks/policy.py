@@ -51,9 +51,7 @@ class Policy(Task):
         robot_actions_from_policy(np.zeros((1, contract.action_space.size)), contract)  # refuses what is no base
         kinds = {dimension.name: dimension.kind for dimension in contract.action_space.dimensions}
         if "base" not in kinds.values() or "arm" in kinds.values():
-            raise SafetyError(
-                f"the run time drives a base, the policy's actions are {kinds}; see docs/robot.md for arms"
-            )
+            raise SafetyError(f"a base is driven here, the policy's actions are {kinds}; for arms see docs/robot.md")
         self._executor = self._make_executor(limits)
 
     def _make_executor(self, limits: ShieldLimits) -> ChunkExecutor:

@@ -5,7 +5,7 @@ called with the configured options, in the worker's process, and returns a `Text
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -46,26 +46,33 @@ class ChunkModel(Protocol):
         """Forget the past."""
 
 
+def find_model(name: str) -> Callable[..., Any]:
+    """What makes a model; its module is imported.
+
+    Raises:
+        ConfigError: if there is no such model.
+    """
+    module, colon, attribute = MODELS.get(name, name).partition(":")
+    if not colon:
+        raise ConfigError(unknown_name("model", name, MODELS) + ", or package.module:name of your own")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # a library that the model needs
+        raise ConfigError(f"model {name!r}: there is no module {error.name!r}") from error
+    except AttributeError as error:
+        raise ConfigError(f"model {name!r}: {module} has no {attribute!r}") from error
+
+
 def make_model(name: str, options: Mapping[str, Any]) -> TextModel | ChunkModel:
     """Load a model.
 
     Raises:
         ConfigError: if the name or an option is unknown, or the model answers neither in text nor in chunks.
     """
-    target = MODELS.get(name, name)
-    module, colon, attribute = target.partition(":")
-    if not colon:
-        raise ConfigError(unknown_name("model", name, MODELS) + ", or package.module:name of your own")
     try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in (module.partition(".")[0],):
-            raise
-        raise ConfigError(f"model {name!r}: there is no module {error.name!r}") from error
-    except AttributeError as error:
-        raise ConfigError(f"model {name!r}: {module} has no {attribute!r}") from error
-    try:
-        model = factory(**options)
+        model = find_model(name)(**options)
     except TypeError as error:
         raise ConfigError(f"model {name!r} does not take the options {dict(options)}: {error}") from error
     if not isinstance(model, (TextModel, ChunkModel)):
