@@ -28,10 +28,10 @@ class McapFile:
         from mcap.writer import Writer
 
         try:
+            if path.exists():
+                raise ConfigError(f"log {path}: exists already; a log is never overwritten, give another name")
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = path.open("xb")
-        except FileExistsError:
-            raise ConfigError(f"log {path}: exists already; a log is never overwritten, give another name") from None
         except OSError as error:
             raise ConfigError(f"log {path}: cannot be made: {error.strerror}") from None
         self._writer = Writer(self._stream, chunk_size=CHUNK_BYTES)

@@ -125,9 +125,11 @@ def build_shield(metadata: RunMetadata) -> SafetyShield | JointShield:
     Raises:
         SafetyError: if they are not limits of its body.
     """
+    # JSON has no tuples.
+    limits = {name: tuple(value) if isinstance(value, list) else value for name, value in metadata.limits.items()}
     if metadata.body == "arm":
-        return JointShield(JointLimits.from_dict(metadata.limits), metadata.measured)
-    return SafetyShield(ShieldLimits.from_dict(metadata.limits))
+        return JointShield(JointLimits.from_dict(limits), metadata.measured)
+    return SafetyShield(ShieldLimits.from_dict(limits))
 
 
 def to_bits(command: Command) -> bytes:

@@ -28,7 +28,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from robovlms.errors import ConfigError, unknown_name
+from robovlms.errors import ConfigError
 from robovlms.robot.log import schemas
 from robovlms.robot.log.mcap_file import McapFile
 from robovlms.robot.log.metadata import RunMetadata
@@ -59,9 +59,6 @@ class LogSettings:
     max_stall_s: float = 5.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("when_it_fails", ("stop", "go_on")), ("image_format", ("jpeg", "png"))):
-            if getattr(self, name) not in choices:
-                raise ConfigError("log: " + unknown_name(name, getattr(self, name), choices))
         for name in ("jpeg_quality", "max_pending", "max_pending_images", "flush_every_s", "max_stall_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"log: {name} must be positive and finite, got {getattr(self, name)}")
@@ -141,7 +138,7 @@ class RunLog:
     @property
     def must_stop(self) -> bool:
         """The log failed, and the run is not to go on without it."""
-        return bool(self.failure) and self.settings.when_it_fails == "stop"
+        return bool(self.failure) and self.settings.when_it_fails != "go_on"
 
     @property
     def now_s(self) -> float:
@@ -231,7 +228,7 @@ class RunLog:
         try:
             self._write_until_closed()
             self._file.finish(self._summary_texts())
-        except Exception as error:  # whatever it is, a full disk or a fault of ours: the robot has to hear of it
+        except BaseException as error:  # whatever it is, a full disk or a fault of ours: the robot has to hear of it
             why = error.strerror if isinstance(error, OSError) else str(error)
             self._fail(f"{type(error).__name__}: {why}")
             self._file.abandon()
