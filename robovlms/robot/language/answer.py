@@ -86,7 +86,7 @@ def settle(answer: Answer, read: Callable[[str], Sequence[RobotAction]]) -> list
         return [_stop_among([*chain(*answers), *remarks]) or _unknown(answer.refusal)]
     clear = [one for one in answers if any(action.action_type != ActionType.UNKNOWN for action in one)]
     if not clear:
-        return answers[0] or [_unknown("nothing to do was understood")]
+        return _in_order(answers[0]) or [_unknown("nothing to do was understood")]
     is_unclear = any(_meaning(one) != _meaning(clear[0]) for one in clear)
     opposed = [action for action in remarks if any(action.velocity) and action.velocity != clear[0][0].velocity]
     if is_unclear or opposed or _stop_among(remarks):
