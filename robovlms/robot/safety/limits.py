@@ -18,7 +18,7 @@ class ShieldLimits:
     """Limits of a base, in its own frame (ROS REP-103: x forward, y left, positive yaw to the left).
 
     Velocity, acceleration and deceleration have no defaults: nobody else knows the robot. Integers and lists, as they
-    come from YAML, become tuples of floats.
+    come from YAML, become tuples of floats; what is neither is refused by name.
 
     Attributes:
         max_velocity: (x, y, yaw), m/s, m/s, rad/s; 0 for an axis that the base does not have, else positive.
@@ -36,9 +36,9 @@ class ShieldLimits:
         SafetyError: if a value is no finite number in its range.
     """
 
-    max_velocity: Triple
-    max_acceleration: Triple
-    max_deceleration: Triple
+    max_velocity: Triple | Any
+    max_acceleration: Triple | Any
+    max_deceleration: Triple | Any
     min_confidence: float = 0.3
     max_observation_age_s: float = 0.5
     max_step_s: float = 0.1
