@@ -33,6 +33,7 @@ class Arguments:
         has_step_noun: "step" was said as a noun.
         moves_thing: a thing follows the verb directly, so that it is what moves.
         meanwhile: the second motion ("while turning left").
+        is_affirmed: a negation before it was taken up by another verb ("don't stop turning").
         num_unclear: words that were read past without acting on them.
     """
 
@@ -49,6 +50,7 @@ class Arguments:
     has_step_noun: bool = False
     moves_thing: bool = False
     meanwhile: VerbSense | None = None
+    is_affirmed: bool = False
     num_unclear: int = 0
 
 
@@ -62,7 +64,7 @@ class ArgumentReader:
         roles = self.roles
         self._connectives = (roles.then, roles.joins, roles.contrary, roles.alternatives, roles.meanwhile)
         self._prepositions = (
-            *(roles.destinations, roles.places, roles.loose_places, roles.sources),
+            *(roles.destinations, roles.ways, roles.places, roles.loose_places, roles.sources),
             *(roles.other_prepositions, roles.sought, roles.amount_leads),
         )
 
@@ -105,6 +107,7 @@ class ArgumentReader:
         return (
             self._speed(tokens, index, args)
             or self._contrast(tokens, index, args)
+            or self._plain_filler(tokens, index, args, verb)
             or self._direction(tokens, index, args)
             or self._joined_direction(tokens, index, args, verb, is_forbidden)
             or self._amount(tokens, index, args, verb)
@@ -117,11 +120,19 @@ class ArgumentReader:
         )
 
     def _speed(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
-        found = self.words.speeds.match(tokens, index)
-        if found is None:
+        is_late = tokens[index].text == ","
+        found = self.words.speeds.match(tokens, index + is_late)
+        if found is None or (is_late and not self.is_tail(tokens, found[1])):
             return None
         args.speed = found[0]
         return found[1]
+
+    def _plain_filler(self, tokens: Sequence[Token], index: int, args: Arguments, verb: str) -> int | None:
+        """Read "right now" as one, unless the motion still needs its side: "turn right now"."""
+        found = self.roles.fillers.match(tokens, index)
+        direction = self.words.directions.match(tokens, index)
+        needs_side = verb in ("turn", "slide", "curve") and not args.directions
+        return found[1] if found and direction and found[1] > direction[1] and not needs_side else None
 
     def read_direction(self, tokens: Sequence[Token], index: int) -> tuple[Direction, int] | None:
         """Return the direction at `index` ("to the left hand side") and the index after it.
@@ -145,11 +156,12 @@ class ArgumentReader:
         return None
 
     def _can_follow_direction(self, tokens: Sequence[Token], index: int) -> bool:
-        if self.is_end(tokens, index) or self.words.verbs.match(tokens, index) is not None:
+        verbs = self.words.verbs, self.words.gerunds
+        if self.is_end(tokens, index) or self._any(tokens, index, *verbs) is not None:
             return True
         roles = self.roles
         tables = (roles.fillers, roles.vague_amounts, roles.self, roles.contrasts, roles.corrections, roles.sideways)
-        tables += (roles.destinations, roles.places, roles.loose_places, roles.sources, roles.turn_nouns)
+        tables += (roles.destinations, roles.ways, roles.places, roles.loose_places, roles.sources, roles.turn_nouns)
         tables += (roles.step_nouns, roles.before, roles.after, roles.tags, self.words.speeds, roles.negations)
         if self._any(tokens, index, *tables) is not None or self._is_adverb(tokens, index):
             return True
@@ -221,7 +233,7 @@ class ArgumentReader:
             if getattr(args, name) is not None:
                 return None
             setattr(args, name, value)
-            args.has_turn_noun = args.has_turn_noun or amount.kind == "angle"
+            args.has_turn_noun = args.has_turn_noun or amount.kind != "distance"
             return after
         return None
 
@@ -255,6 +267,8 @@ class ArgumentReader:
         start = index + 1 if tokens[index].text == "," else index
         found = self.roles.meanwhile.match(tokens, start)
         verb = found and (self.words.gerunds.match(tokens, found[1]) or self.words.verbs.match(tokens, found[1]))
+        if found is None and args.directions:
+            verb = self.words.gerunds.match(tokens, index)
         if not verb or args.meanwhile is not None or verb[0].verb not in ("go", "turn", "curve"):
             return None
         args.meanwhile = verb[0]
@@ -271,8 +285,8 @@ class ArgumentReader:
             return None
         goal = roles.destinations.match(tokens, index)
         goal_end = goal[1] if goal else index
-        places = [roles.places] if verb == "go" and args.directions else [roles.places, roles.loose_places]
-        place_end = self._any(tokens, index, roles.sources, *(places if verb != "slide" else [roles.places])) or index
+        places = [roles.ways, roles.places] + ([roles.loose_places] if verb == "turn" or not args.directions else [])
+        place_end = self._any(tokens, index, roles.sources, *places) or index
         after = max(goal_end, place_end)
         if after == index:
             return None
@@ -348,7 +362,7 @@ class ArgumentReader:
     def _is_one(self, tokens: Sequence[Token], index: int) -> bool:
         """A word that leads in amounts but opens nothing inside a thing ("a", "only")."""
         roles = self.roles
-        others = (roles.destinations, roles.places, roles.loose_places, roles.sources, roles.other_prepositions)
+        others = (roles.destinations, roles.ways, roles.places, roles.loose_places, roles.sources, roles.other_prepositions)
         others += (roles.sought, roles.relatives, roles.copulas, roles.contrasts)
         return self._any(tokens, index, *others) is None and not self._has_unit_ahead(tokens, index)
 
@@ -363,7 +377,7 @@ class ArgumentReader:
     def _surface(self, tokens: Sequence[Token]) -> str:
         text = ""
         for token in tokens:
-            text += token.surface if token.is_glued or not text else " " + token.surface
+            text += token.gap + token.surface if text else token.surface
         return text
 
     def opens_clause(self, tokens: Sequence[Token], index: int) -> bool:
@@ -392,7 +406,7 @@ class ArgumentReader:
             if after is None:
                 return index
             index = after
-        return index
+        return index if index >= len(tokens) else self._speed(tokens, index, args) or index
 
     def _handling_part(self, tokens: Sequence[Token], index: int, args: Arguments, takes_goal: bool) -> int | None:
         roles = self.roles
@@ -401,7 +415,7 @@ class ArgumentReader:
             or self._excluded_thing(tokens, index)
             or self._recipient(tokens, index, args)
             or self._side(tokens, index, args)
-            or (self._any(tokens, index, roles.fillers) if self.is_tail(tokens, index) else None)
+            or (self._any(tokens, index, roles.fillers, roles.particles) if self.is_tail(tokens, index) else None)
             or self._relative(tokens, index, args)
             or self._prepositional(tokens, index, args, takes_goal)
             or self._plain_amount(tokens, index)

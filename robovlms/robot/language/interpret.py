@@ -89,9 +89,13 @@ def _what_hangs_on_a_condition(clauses: Sequence[Clause]) -> RobotAction:
 def _actions(clauses: Sequence[Clause], pace: Pace) -> list[RobotAction]:
     has_command = any(clause.mood == "command" and clause.verb is not None for clause in clauses)
     actions: list[tuple[Clause, RobotAction]] = []
+    is_still = False
     for clause in clauses:
+        is_still = is_still or _forbids_all_motion(clause)
         if clause.mood == "command":
-            actions.append((clause, _command(clause, pace)))
+            action = _command(clause, pace)
+            is_forbidden = is_still and any(action.velocity)
+            actions.append((clause, _unknown("all motion is forbidden: " + clause.text) if is_forbidden else action))
         elif clause.mood == "prohibition":
             actions = _prohibit(clause, actions, has_command)
     return _stop_before_noise(actions)
@@ -114,8 +118,7 @@ def _prohibit(
     kept = [(said, action) for said, action in actions if not _takes_back(clause, said)]
     if len(kept) < len(actions):
         return [*kept, (clause, _stop(clause))]
-    if clause.verb == "go" and not clause.directions and clause.thing is None and not clause.has_pronoun:
-        # "Don't move": whatever else was said would have to move.
+    if _forbids_all_motion(clause):
         return [*((said, action) for said, action in actions if not any(action.velocity)), (clause, _stop(clause))]
     if clause.verb is None:
         return [*actions, (clause, _unknown("forbids something not understood: " + clause.text))]
@@ -124,6 +127,12 @@ def _prohibit(
     if clause.verb in ("stop", "other"):
         return [*actions, (clause, _unknown("forbids, and names no motion: " + clause.text))]
     return [*actions, (clause, _stop(clause))]
+
+
+def _forbids_all_motion(clause: Clause) -> bool:
+    """ "Don't move": whatever else was said must not move either."""
+    is_bare = not clause.directions and clause.thing is None and not clause.has_pronoun
+    return clause.mood == "prohibition" and clause.verb == "go" and is_bare
 
 
 def _takes_back(prohibition: Clause, command: Clause) -> bool:

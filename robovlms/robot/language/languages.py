@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.robot.language.analyser import Analyser
+from robovlms.robot.language.korean import Korean
 from robovlms.robot.language.verb_first import VerbFirstAnalyser
 
 VOCABULARIES = Path(__file__).parent / "vocabularies"
@@ -38,4 +39,4 @@ def choose_language(text: str, analysers: dict[str, Analyser]) -> str:
     return max(shared, key=lambda name: shared[name].count_known(text))
 
 
-LANGUAGES: dict[str, type[Analyser]] = {"english": VerbFirstAnalyser}
+LANGUAGES: dict[str, type[Analyser]] = {"english": VerbFirstAnalyser, "korean": Korean}

@@ -64,7 +64,8 @@ class SentenceReader:
     def _skip_fillers(self, tokens: Sequence[Token], index: int) -> int:
         while index < len(tokens):
             filler = self._roles.fillers.match(tokens, index)
-            if filler is None and tokens[index].text != ",":
+            is_opening = self._roles.observations.match(tokens, index) is not None
+            if is_opening or (filler is None and tokens[index].text != ","):
                 break
             index = filler[1] if filler else index + 1
         return index
@@ -233,7 +234,7 @@ class SentenceReader:
         self, tokens: Sequence[Token], start: int, link: str, clauses: list[Clause], is_request: bool
     ) -> tuple[Clause | None, int]:
         """Return the clause at `start` and the index after it."""
-        begin = self._skip_vocative(tokens, start)
+        begin = self._skip_opening(tokens, start)
         lead = self._lead(tokens, begin, is_request)
         index = lead.end
         if index >= len(tokens) or (lead.num_negations and tokens[index].text == ","):
@@ -249,16 +250,22 @@ class SentenceReader:
         args.num_unclear += begin - start
         if args.speed == "normal":
             args.speed = lead.speed
-        mood: Mood = "prohibition" if lead.num_negations else "command"
+        mood: Mood = "prohibition" if lead.num_negations and not args.is_affirmed else "command"
         if lead.num_negations > 1:
             sense = None
+        if sense is None and args.excluded and not args.directions and not args.num_unclear:
+            mood = "statement"
         return self._clause(tokens[start:end], mood, sense, args), end
 
-    def _skip_vocative(self, tokens: Sequence[Token], start: int) -> int:
-        """Skip one unknown word before a pause and a command: a name."""
-        is_name = start + 2 < len(tokens) and tokens[start + 1].text == "," and not tokens[start].is_number
-        if is_name and tokens[start].text not in self._words.words:
-            after = self._skip_fillers(tokens, start + 1)
+    def _skip_opening(self, tokens: Sequence[Token], start: int) -> int:
+        """Skip a name or a place before a pause and a command ("Anna, stop", "at the door, turn left")."""
+        end = start + 1 if tokens[start].text not in self._words.words and not tokens[start].is_number else start
+        place = self._longest(tokens, start, self._roles.places, self._roles.loose_places, self._roles.destinations)
+        if place is not None:
+            end = self._arguments.read_thing(tokens, place)[2]
+            end = end if end > place else start
+        if start < end < len(tokens) and tokens[end].text == ",":
+            after = self._skip_fillers(tokens, end)
             if self._longest(tokens, after, self._words.verbs, self._roles.requests, self._roles.negations):
                 return after
         return start
@@ -276,7 +283,8 @@ class SentenceReader:
             direction = words.directions.match(tokens, after)
             if self._longest(tokens, direction[1] if direction else after, roles.turn_nouns) is not None:
                 return found[1]
-            is_verb = table is roles.negations and words.verbs.match(tokens, index) is None
+            hidden = words.verbs.match(tokens, index)
+            is_verb = table is roles.negations and (hidden is None or hidden[1] < found[1])
             following = (words.verbs, roles.requests, roles.aspects, roles.negations)
             if is_verb and (after >= len(tokens) or self._longest(tokens, after, *following) is not None):
                 return found[1]
@@ -295,7 +303,7 @@ class SentenceReader:
         roles, words, negations = self._roles, self._words, 0
         speed: Speed = "normal"
         while index < len(tokens):
-            verb = self._longest(tokens, index, words.verbs, roles.compounds, roles.holds) or 0
+            verb = self._longest(tokens, index, words.verbs, roles.compounds, roles.holds, roles.observations) or 0
             negation, aspect = self._negation(tokens, index) or 0, self._aspect(tokens, index) or 0
             request = self._longest(tokens, index, roles.requests) or 0
             paced, filler = words.speeds.match(tokens, index), self._longest(tokens, index, roles.fillers) or 0
@@ -326,7 +334,7 @@ class SentenceReader:
         if compound is not None and compound[1] >= (verb[1] if verb else 0):
             return self._end_of_clause(tokens, index)
         idiom = self._roles.idioms.match(tokens, index)
-        if idiom is not None and self._arguments.is_tail(tokens, idiom[1]):
+        if idiom is not None and self._arguments.is_end(tokens, self._skip_adverbs(tokens, idiom[1])):
             return self._end_of_clause(tokens, index)
         return None
 
@@ -349,6 +357,9 @@ class SentenceReader:
         if lead.is_request:
             found = max((found, self._words.gerunds.match(tokens, index)), key=lambda one: one[1] if one else 0)
         hold = self._roles.holds.match(tokens, index)
+        let = self._roles.lets.match(tokens, index)
+        if let is not None and (letting := self._let(tokens, let[1])) is not None:
+            return letting
         if hold is not None and (found is None or found[1] <= hold[1]):
             return self._hold(tokens, hold[1])
         if light is not None and (found is None or light[2] > found[1] and found[0].verb in ("grab", "other", "turn")):
@@ -376,7 +387,9 @@ class SentenceReader:
         if self._arguments.is_end(tokens, index) or self._arguments.opens_purpose(tokens, index) is not None:
             return True
         roles = self._roles
-        return self._longest(tokens, index, self._words.verbs, roles.corrections, roles.tags, roles.negations) is not None
+        if self._opens_verb(tokens, index):
+            return True
+        return self._longest(tokens, index, roles.corrections, roles.tags, roles.negations) is not None
 
     def _motion(
         self, tokens: Sequence[Token], after: int, sense: VerbSense, lead: _Lead
@@ -388,7 +401,9 @@ class SentenceReader:
         is_thing = end < len(tokens) and self._arguments.read_thing(tokens, end)[2] > end
         rest = self._end_of_clause(tokens, end)
         args.num_unclear += rest - end
-        return VerbSense("other") if is_thing and not args.directions else None, args, rest
+        if is_thing and not args.directions:
+            return VerbSense("other"), args, rest
+        return (VerbSense(sense.verb) if lead.num_negations else None), Arguments(num_unclear=args.num_unclear), rest
 
     def _with_manner(self, sense: VerbSense, args: Arguments) -> VerbSense | None:
         """Resolve "sideways" and "while turning left"."""
@@ -414,6 +429,16 @@ class SentenceReader:
         verb = _verb_of_noun(args)
         return (VerbSense(verb), args, end) if verb else None
 
+    def _let(self, tokens: Sequence[Token], after: int) -> tuple[VerbSense | None, Arguments, int] | None:
+        """Read "let the cup go"."""
+        args = Arguments()
+        args.thing, args.has_pronoun, end = self._arguments.read_thing(tokens, after)
+        go = self._roles.let_goes.match(tokens, end)
+        if go is None or not (args.thing or args.has_pronoun):
+            return None
+        rest = self._arguments.read_handling(tokens, go[1], args, False)
+        return VerbSense("release"), args, self._finish(tokens, rest, args)
+
     def _hold(self, tokens: Sequence[Token], after: int) -> tuple[VerbSense | None, Arguments, int]:
         """ "Hold" stops, "hold the cup" grabs."""
         args = Arguments()
@@ -427,12 +452,19 @@ class SentenceReader:
         args = Arguments()
         gerund = self._words.gerunds.match(tokens, after)
         if lead.num_negations and gerund is not None and gerund[0].verb in MOTION_VERBS:
-            return self._motion(tokens, gerund[1], dataclasses.replace(gerund[0]), _Lead(after))
+            motion, args, end = self._motion(tokens, gerund[1], gerund[0], _Lead(after))
+            args.is_affirmed = bool(args.directions or (motion and motion.directions))
+            return (motion if args.is_affirmed else sense), args, end
         end = after
-        while not self._arguments.is_end(tokens, end) and self._words.verbs.match(tokens, end) is None:
+        while not self._arguments.is_end(tokens, end) and not self._opens_verb(tokens, end):
             args.speed = (self._words.speeds.match(tokens, end) or (args.speed,))[0]
             end += 1
         return sense, args, end
+
+    def _opens_verb(self, tokens: Sequence[Token], index: int) -> bool:
+        """Whether a verb stands here that is no direction ("forward" is both)."""
+        is_direction = self._words.directions.match(tokens, index) is not None
+        return not is_direction and self._words.verbs.match(tokens, index) is not None
 
     def _fragment(
         self, tokens: Sequence[Token], index: int, lead: _Lead, link: str, clauses: list[Clause]
@@ -462,7 +494,8 @@ class SentenceReader:
         """A statement, or a clause that is refused; a stop at a clause's end is still heard ("just bloody stop")."""
         end = self._end_of_clause(tokens, index)
         is_statement = self._roles.subjects.match(tokens, index) is not None
-        if is_statement:
+        is_observation = self._roles.observations.match(tokens, index) is not None
+        if is_statement and not is_observation:
             end = next((k for k in range(index, len(tokens)) if self._is_shouted_at(tokens, k)), len(tokens))
         inside = range(index, end)
         if not is_statement and any(
@@ -491,8 +524,6 @@ class SentenceReader:
         verb = sense.verb if sense else None
         if verb in MOTION_VERBS and args.excluded and not directions:
             mood = "prohibition"
-        if verb == "stop" and mood == "prohibition" and directions:
-            mood = "command"
         if verb in MOTION_VERBS - {"curve"} and _steps_aside(args, directions):
             verb = "slide"
         num_clear = num_words - args.num_unclear if verb is not None else self._num_known(tokens, mood)

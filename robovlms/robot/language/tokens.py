@@ -14,6 +14,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 SENTENCE_ENDS = frozenset({".", "?"})
 PAUSES = frozenset({",", *SENTENCE_ENDS})
@@ -40,7 +41,7 @@ class Token:
         start: index of its first character in the normalised text.
         end: index after its last character.
         is_number: written in digits.
-        is_glued: nothing stands between it and the token before.
+        gap: what stands between it and the token before: nothing, a hyphen, or else a space.
     """
 
     text: str
@@ -48,7 +49,7 @@ class Token:
     start: int
     end: int
     is_number: bool = False
-    is_glued: bool = False
+    gap: Literal["", "-", " "] = " "
 
 
 def normalise(text: str) -> str:
@@ -71,8 +72,9 @@ def tokenise(text: str) -> list[Token]:
     for match in _TOKEN.finditer(text):
         kind, surface = match.lastgroup, match.group()
         spelled = _spell(kind or "", surface)
-        is_glued = bool(tokens) and tokens[-1].end == match.start()
-        tokens.append(Token(spelled, surface, match.start(), match.end(), kind == "number", is_glued))
+        between = text[tokens[-1].end : match.start()] if tokens else " "
+        gap: Literal["", "-", " "] = "" if between == "" else "-" if between == "-" else " "
+        tokens.append(Token(spelled, surface, match.start(), match.end(), kind == "number", gap))
     return tokens
 
 

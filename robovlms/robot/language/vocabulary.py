@@ -46,6 +46,7 @@ class Roles:
         tags: make a command of what looks like a question ("will you", after a comma).
         aspects: lead in a command if a verb follows ("start", "go and"); else they are read as what else they are.
         subjects: open a statement ("he", "there").
+        observations: open a statement after which, at a pause, a command may follow ("there is").
         questions: open a question ("did").
         reports: tell of what was said ("said"): nothing in such a sentence is a command.
         negations: forbid the verb after them.
@@ -70,6 +71,7 @@ class Roles:
         pronouns: stand for a thing ("it").
         recipients: pronouns that get a thing, before it ("bring me the cup").
         destinations: prepositions of where to ("to", "into").
+        ways: prepositions of what is passed ("past", "along"): a goal only of a going without a direction.
         places: prepositions of where a motion takes place ("at", "near").
         loose_places: as `places`, but also of other matters ("in", "on"): only for turns and things.
         sources: prepositions of where from.
@@ -82,6 +84,7 @@ class Roles:
         behind: say that a thing is behind.
         purposes: with a verb, open what a motion is for ("to").
         holds: verbs that stop, or grab the thing that follows ("hold").
+        lets, let_goes: around a thing that is let go ("let", "go").
         light_verbs: turn a noun into a command ("make", "take").
         turn_nouns: the nouns of a turn ("turn", "spin").
         step_nouns: the nouns of a move ("step").
@@ -96,6 +99,7 @@ class Roles:
     tags: Phrases
     aspects: Phrases
     subjects: Phrases
+    observations: Phrases
     questions: Phrases
     reports: Phrases
     negations: Phrases
@@ -120,6 +124,7 @@ class Roles:
     pronouns: Phrases
     recipients: Phrases
     destinations: Phrases
+    ways: Phrases
     places: Phrases
     loose_places: Phrases
     sources: Phrases
@@ -132,6 +137,8 @@ class Roles:
     behind: Phrases
     purposes: Phrases
     holds: Phrases
+    lets: Phrases
+    let_goes: Phrases
     light_verbs: Phrases
     turn_nouns: Phrases
     step_nouns: Phrases
