@@ -52,7 +52,7 @@ class Ros2TwistDriver(Driver):
         self._ros = Ros2Node(node_name, estop_topic, on_estop)
         from geometry_msgs.msg import Twist, TwistStamped
 
-        self._frame, self._is_stamped = frame, stamped
+        self._frame, self._is_stamped, self._has_sent = frame, stamped, False
         self._message_type = TwistStamped if stamped else Twist
         self._publisher = self._ros.node.create_publisher(self._message_type, topic, quality())
 
@@ -81,13 +81,15 @@ class Ros2TwistDriver(Driver):
             self._ros.check_lock()
 
     def close(self) -> None:
-        """Publish zero, then end the node."""
+        """Publish zero if anything was published, then end the node."""
         try:
-            self._publish(VelocityCommand())
+            if self._has_sent:
+                self._publish(VelocityCommand())
         finally:
             self._ros.close()
 
     def _publish(self, command: VelocityCommand) -> None:
+        self._has_sent = True
         values = twist_stamped(command, self._frame, self._ros.now_ns()) if self._is_stamped else twist(command)
         try:
             self._publisher.publish(fill(self._message_type(), values, {}))
