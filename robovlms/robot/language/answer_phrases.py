@@ -44,7 +44,7 @@ REFUSAL = _any(
     r"\blo siento\b|\bno puedo\b|\bno sé\b|\bcomo (?:una? )?(?:ia|modelo|inteligencia)\b|\bno estoy segur[oa]\b",
 )
 DOUBT = _any(
-    r"\b(?:i|we|you|it|he|she|they|the robot) (?:would(?! like you to)|could|might|may|can)\b",
+    r"(?<!if )(?<!as )(?<!when )\b(?:i|we|you|it|he|she|they|the robot) (?:would(?! like you to)|could|might|may|can)\b",
     r"\b(?:i|we|you|they)'d\b(?! (?:like|love) you to)",
     r"(?:^|(?<=[.!?\n,])[ \t]?)(?:maybe|perhaps|possibly|probably)\b",
     r"\bmight\b|\beither\b|\bnot sure\b|\bi (?:think|guess)\b",
