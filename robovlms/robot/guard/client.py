@@ -10,6 +10,7 @@
                      └─▶ kill -9 the guard ─▶ open the driver here, send zero ─▶ every call raises SafetyError
 """
 
+import atexit
 import contextlib
 import select
 import socket
@@ -85,6 +86,7 @@ class GuardClient:
             self._close_channels()
             raise
         self._listener.start()
+        atexit.register(self.close)  # a brain that fails says goodbye before it takes its time to end
         return self
 
     def __enter__(self) -> "GuardClient":
@@ -159,6 +161,7 @@ class GuardClient:
         if self._is_closed or self._process is None:
             return
         self._is_closed = True
+        atexit.unregister(self.close)
         if self._failure is None:
             self._urgent.send("bye", self._number + 1)
             try:
