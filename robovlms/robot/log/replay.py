@@ -6,7 +6,8 @@
                └─ ticks: the calls, and what they were given ──^         ├─ equal?
                          what it returned ───────────────────────────────┘
 
-The proof ends where a tick is missing: from there on, the state of the shield is not known any more.
+The proof ends where a tick is missing: from there on, the state of the shield is not known any more. A tick may be
+missing because the log dropped it, or because the output did before it came to the log; both leave a gap in `index`.
 """
 
 import struct
@@ -50,6 +51,7 @@ class ReplayReport:
     Attributes:
         path: of the log.
         num_ticks: ticks in the log.
+        num_absent: ticks of the run, before the last one in the log, that are not in it.
         num_compared: of them, those whose result was compared: all before the first that is missing.
         num_different: of those, how many differ.
         first_difference: the first of them; None if there is none.
@@ -58,6 +60,7 @@ class ReplayReport:
 
     path: Path
     num_ticks: int
+    num_absent: int
     num_compared: int
     num_different: int
     first_difference: Difference | None
@@ -74,6 +77,7 @@ class ReplayReport:
             "file": self.path.name,
             "is_equal": self.is_equal,
             "num_ticks": self.num_ticks,
+            "num_absent": self.num_absent,
             "num_compared": self.num_compared,
             "num_different": self.num_different,
             "first_difference": None if self.first_difference is None else str(self.first_difference),
@@ -86,7 +90,7 @@ class ReplayReport:
         if self.first_difference is not None:
             lines.append(f"{self.num_different} differ; the first is {self.first_difference}")
         if self.num_compared < self.num_ticks:
-            lines.append("nothing can be compared after the first missing tick")
+            lines.append(f"{self.num_absent} ticks are missing; nothing can be compared after the first of them")
         if self.missing:
             lines.append(f"missing: {self.missing}")
         return "\n".join(lines)
@@ -102,8 +106,8 @@ def replay(path: Path) -> ReplayReport:
     recording = read_log(path)
     shield = build_shield(recording.metadata)
     differences, num_compared = [], 0
-    for number, record in recording.ticks.items():
-        if number != num_compared:
+    for record in recording.ticks.values():
+        if record.index != num_compared:
             break
         replayed = _do(shield, record)
         if to_bits(replayed) != to_bits(record.result):
@@ -112,6 +116,7 @@ def replay(path: Path) -> ReplayReport:
     return ReplayReport(
         path=path,
         num_ticks=len(recording.ticks),
+        num_absent=max((record.index + 1 for record in recording.ticks.values()), default=0) - len(recording.ticks),
         num_compared=num_compared,
         num_different=len(differences),
         first_difference=differences[0] if differences else None,

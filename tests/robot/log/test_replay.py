@@ -114,18 +114,19 @@ def test_reasons_and_gripper_count_as_well(tmp_path: Path) -> None:
     assert "zone" in str(report.first_difference)
 
 
-def test_after_a_missing_tick_nothing_is_claimed(tmp_path: Path) -> None:
-    records = list(base_run(2))
+@pytest.mark.parametrize("is_dropped_by_the_log", [True, False])
+def test_after_a_missing_tick_nothing_is_claimed(is_dropped_by_the_log: bool, tmp_path: Path) -> None:
     with RunLog(tmp_path / "run.mcap", base_metadata()) as log:
-        for record in records:
-            if record.index == 100:
-                next(log._sequences["/ticks"])  # as a full queue does
-            else:
+        for record in base_run(2):
+            if record.index != 100:
                 log.tick(record)
+            elif is_dropped_by_the_log:
+                next(log._sequences["/ticks"])  # as a full queue does
     report = replay(tmp_path / "run.mcap")
-    assert (report.num_compared, report.num_ticks, report.num_different) == (100, 299, 0)
+    assert (report.num_compared, report.num_ticks, report.num_different, report.num_absent) == (100, 299, 0, 1)
     assert not report.is_equal
-    assert "1 of /ticks" in str(report)
+    assert "1 ticks are missing" in str(report)
+    assert ("1 of /ticks" in str(report)) is is_dropped_by_the_log
 
 
 def test_a_log_without_ticks_proves_nothing(tmp_path: Path) -> None:
