@@ -83,7 +83,7 @@ def _one_answer(answer: str, thing: str | None) -> bool | None:
     plain = "\n".join(line.words for line in plain_lines(answer)).replace("’", "'").lower()
     if _DOUBT.search(plain):
         return None
-    sentences = [_claim(sentence) for sentence in _SENTENCE_END.split(plain)]
+    sentences = [claim for sentence in _SENTENCE_END.split(plain) if (claim := _claim(sentence))]
     words = {word for sentence in sentences for word in _words(sentence)}
     if words & YES and words & NO:
         return None
@@ -97,8 +97,8 @@ def _one_answer(answer: str, thing: str | None) -> bool | None:
 
 
 def _claim(sentence: str) -> str:
-    """What a sentence claims; "" for a question. Of "answer yes or no: no" what stands behind the colon."""
-    if sentence.endswith(("?", "？")):
+    """What a sentence claims; "" for a question or none. Of "answer yes or no: no" what stands behind the colon."""
+    if sentence.endswith(("?", "？")) or not _WORD.search(sentence):
         return ""
     return BECAUSE.sub(
         "", sentence.rpartition(":")[2] if ":" in sentence else "" if _CHOICE.search(sentence) else sentence

@@ -6,9 +6,9 @@
       ─ echo.py       the prompt, chat marks, what follows the end of the turn
       ─ thoughts      <think> … </think>; an open one has no answer behind it
       ─ answer_json   {"action": "turn", "direction": "left"}, strict
-      ─ sections      "Reasoning: … Final answer: …"; the final answer counts, else the answer, else what has no label
-      ─ markdown.py   emphasis, headings, fences, quotes; a list is a sequence, a list of options is not
-      ─ answer_phrases    refusals, doubt, alternatives, reasons behind a command
+      ─ markdown.py   emphasis, headings, fences, quotes
+      ─ spoken.py     refusals; "Reasoning: … Final answer: …": the final answer counts, else the answer, else what has
+                      no label; reasons behind a command go; a list is a sequence, a list of options is not
       ─> Answer ─ settle ─> actions
 
 Refused is: a refusal ("I cannot …"), doubt ("I would …"), answers that contradict each other, malformed JSON. Then the
@@ -30,10 +30,11 @@ from robovlms.robot.language import answer_phrases as phrases
 from robovlms.robot.language.answer_json import RefusedJsonError, Step, find_json, read_json
 from robovlms.robot.language.echo import answers_after_prompt
 from robovlms.robot.language.interpret import Pace
-from robovlms.robot.language.markdown import Line, plain_lines
+from robovlms.robot.language.spoken import NOTHING_SAID, forbids_what_follows, spoken_answer
 
 MAX_CHARACTERS = 32_768  # of prompt and answer each; no answer of a model that is to steer a robot is longer
-MAX_STEPS = 32
+MAX_RIVALS = 8  # a model that answers more often is in a loop
+_MAX_HEARD = 1000  # of JSON that is refused, where a stop is still heard
 _THOUGHTS = ("think", "thinking", "thought", "reasoning")
 
 
@@ -70,7 +71,10 @@ def extract_answer(text: str, original_prompt: str = "", pace: Pace | None = Non
         return Answer(refusal="nothing was said beside the prompt" if text.strip() else "nothing was said")
     rivals = tuple(steps for one in answers for steps in (one.steps, *one.rivals))[1:]
     refusal = next((one.refusal for one in answers if one.refusal), "")
-    return Answer(answers[0].steps, rivals, tuple(remark for one in answers for remark in one.remarks), refusal)
+    if len(rivals) > MAX_RIVALS:
+        refusal = f"more than {MAX_RIVALS} answers"
+    remarks = tuple(remark for one in answers for remark in one.remarks)
+    return Answer(answers[0].steps, rivals[:MAX_RIVALS], remarks[:MAX_RIVALS], refusal)
 
 
 def settle(answer: Answer, read: Callable[[str], Sequence[RobotAction]]) -> list[RobotAction]:
@@ -146,11 +150,14 @@ def _one_answer(words: str, pace: Pace) -> Answer:
         return Answer(refusal="thoughts without an end, and no answer behind them")
     try:
         if span := find_json(words):
-            around = (words[: span[0]] + "\n" + words[span[1] :]).replace("```json", " ").replace("```", " ")
-            return _json_answer(words[slice(*span)], around, pace)
+            before = words[: span[0]].replace("```json", " ").replace("```", " ")
+            if forbids_what_follows(before):
+                raise RefusedJsonError("words before the JSON forbid it")
+            return _json_answer(words[slice(*span)], before + "\n" + words[span[1] :].replace("```", " "), pace)
     except RefusedJsonError as error:
-        return Answer(_texts(plain_lines(words))[:MAX_STEPS], refusal=str(error))
-    return _spoken_answer(words)
+        return Answer((words[:_MAX_HEARD],), refusal=str(error))
+    said = spoken_answer(words)
+    return Answer(said.answers[0], said.answers[1:], said.remarks, said.refusal)
 
 
 def _json_answer(value: str, around: str, pace: Pace) -> Answer:
@@ -159,24 +166,11 @@ def _json_answer(value: str, around: str, pace: Pace) -> Answer:
     while span := find_json(around):
         rivals.append(tuple(read_json(around[slice(*span)], pace)))
         around = around[: span[0]] + around[span[1] :]
-        if len(rivals) > MAX_STEPS:
-            raise RefusedJsonError(f"more than {MAX_STEPS} answers in JSON")
-    remarks = _texts(plain_lines(phrases.BECAUSE.sub("", around)))
-    return Answer(tuple(steps), tuple(rivals), remarks[:MAX_STEPS])
-
-
-def _spoken_answer(words: str) -> Answer:
-    """An answer in words."""
-    plain = "\n".join(("• " if line.is_item else "") + line.words for line in plain_lines(words))
-    if not plain:
-        return Answer(refusal="nothing was said")
-    if refused := phrases.REFUSAL.search(plain):
-        return Answer((plain,), refusal=f'a refusal: "{refused[0]}"')
-    answers, before = _sections(plain)
-    parts = [_steps(part) for part in answers]
-    if max(map(len, parts)) > MAX_STEPS:
-        return Answer(parts[0][:MAX_STEPS], refusal=f"more than {MAX_STEPS} steps")
-    return Answer(parts[0], tuple(parts[1:]), (before,) if before else ())
+        if len(rivals) > MAX_RIVALS:
+            raise RefusedJsonError(f"more than {MAX_RIVALS} answers in JSON")
+    said = spoken_answer(around)
+    refusal = said.refusal if around.strip() and said.refusal != NOTHING_SAID else ""
+    return Answer(tuple(steps), tuple(rivals), (*said.remarks, *chain(*said.answers)), refusal)
 
 
 def _without_thoughts(words: str) -> tuple[str, bool]:
@@ -187,71 +181,3 @@ def _without_thoughts(words: str) -> tuple[str, bool]:
         words = words.rpartition(f"</{name}>")[2]
     words = words.replace("<answer>", "\nAnswer: ").replace("</answer>", "\n")
     return words, any(f"<{name}>" in words for name in _THOUGHTS)
-
-
-def _sections(plain: str) -> tuple[list[str], str]:
-    """The parts that are answers, and the unlabelled words before the first of them."""
-    if ":" not in plain and "：" not in plain:
-        return [plain], ""
-    labels = _labels(plain)
-    if not labels:
-        return [plain], ""
-    ends = [start for start, _, _ in labels[1:]] + [len(plain)]
-    parts = [(rank, plain[start:end]) for (_, rank, start), end in zip(labels, ends, strict=True)]
-    before = plain[: labels[0][0]].strip()
-    for wanted in (0, 1):
-        if answers := [words for rank, words in parts if rank == wanted and words.strip()]:
-            return answers, before
-    return ([before], "") if before else ([""], "")
-
-
-_RANKS = (phrases.FINAL_LABEL, phrases.ANSWER_LABEL, phrases.REMARK_LABEL)
-
-
-def _labels(plain: str) -> list[tuple[int, int, int]]:
-    """(start, rank, end) of each label in order; of two at one place the more telling one."""
-    found = sorted(
-        (match.start(), rank, match.end()) for rank, one in enumerate(_RANKS) for match in one.finditer(plain)
-    )
-    kept: list[tuple[int, int, int]] = []
-    for label in found:
-        if not kept or label[0] >= kept[-1][2]:
-            kept.append(label)
-    return kept
-
-
-def _steps(part: str) -> tuple[Step, ...]:
-    """Steps of one answer: the items of its list, or its sentences as one text."""
-    return _texts([Line(line.removeprefix("•").strip(), line.startswith("•")) for line in part.splitlines()])
-
-
-def _texts(lines: Sequence[Line]) -> tuple[Step, ...]:
-    lines = [line for line in lines if line.words]
-    items = [_bare(line.words) for line in lines if line.is_item]
-    prose = [_bare(line.words) for line in lines if not line.is_item]
-    if not items:
-        return (_joined(prose),) if prose else ()
-    first = next(index for index, line in enumerate(lines) if line.is_item)
-    if any(phrases.OPTIONS.search(line.words) for line in lines[:first]) and len(items) > 1:
-        return (" or ".join(items),)
-    head = _joined([_bare(line.words) for line in lines[:first] if not line.words.endswith((":", "："))])
-    tail = _joined([_bare(line.words) for line in lines[first:] if not line.is_item])
-    return tuple(step for step in (head, *items, tail) if step)
-
-
-def _joined(lines: Sequence[str]) -> str:
-    """Lines as sentences."""
-    ended = [line if line.endswith((".", "!", "?", ",", ";")) else line + "." for line in lines[:-1]]
-    return " ".join([*ended, *lines[-1:]])
-
-
-def _bare(words: str) -> str:
-    """One line without the reason, the lead-in and the quotes around it."""
-    words = phrases.BECAUSE.sub("", words).strip().rstrip(":：")
-    if (lead := phrases.LEAD_IN.match(words)) and lead.end() and words[lead.end() :].strip():
-        words = ("don't " if lead["not"] else "") + words[lead.end() :]
-    for opening, closing in phrases.QUOTES:
-        inner = words[1:].rstrip(".!").removesuffix(closing)
-        if words.startswith(opening) and words.rstrip(".!").endswith(closing) and not {opening, closing} & set(inner):
-            return inner.strip()
-    return words
