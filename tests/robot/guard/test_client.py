@@ -300,6 +300,30 @@ def test_a_guard_that_does_not_confirm_a_stop_is_replaced_by_zero_from_here(robo
         guard.close()
 
 
+def test_a_parent_that_dies_while_others_hold_its_channels_is_noticed(robot: FakeRobot):
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    urgent, stream = (Channel(pair[0]) for pair in pairs)
+    numbers = [pair[1].fileno() for pair in pairs]
+    code = (
+        "import subprocess, sys; fds = list(map(int, sys.argv[1:]));"
+        "command = [sys.executable, '-m', 'robovlms.robot.guard', *sys.argv[1:]];"
+        "print(subprocess.Popen(command, pass_fds=fds, start_new_session=True).pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, *map(str, numbers)]
+    with subprocess.Popen(command, pass_fds=numbers, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        pid = int(parent.stdout.readline())
+        urgent.send("hello", VERSION, robot.config.to_dict())
+        wait_for(lambda: robot.arrivals)
+        stream.send("submit", 1, [SLOW, 0.0, 0.0], 0.9, time.monotonic())
+        wait_for(lambda: robot.speed == SLOW)
+        parent.kill()
+    wait_for(lambda: not is_alive(pid))
+    assert robot.arrivals[-1][1]["stop"]
+    for pair in pairs:
+        pair[0].close()
+        pair[1].close()
+
+
 def test_closing_what_never_started_does_nothing(robot: FakeRobot):
     GuardClient(robot.config).close()
 

@@ -1,8 +1,12 @@
 """ShieldedOutput: rate, watchdog, stops, and drivers that do not work."""
 
 import math
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from robot.output.stand_ins import PlainShield, Robot, wait_for
@@ -293,3 +297,24 @@ def test_the_records_give_the_same_commands_again_bit_for_bit():
 def test_timing_that_makes_no_sense_is_refused(rate, watchdog, message):
     with pytest.raises(ConfigError, match=message):
         ShieldedOutput(PlainShield(), Robot(), rate, watchdog)
+
+
+def test_an_owner_that_fails_without_closing_still_ends_in_zero():
+    code = """
+import time
+from robot.output.stand_ins import PlainShield
+from robovlms.robot.drivers.dry_run import DryRunDriver
+from robovlms.robot.output import ShieldedOutput
+output = ShieldedOutput(PlainShield(), DryRunDriver()).start()
+for _ in range(10):
+    output.submit((0.1, 0.0, 0.0), 1.0, time.monotonic())
+    time.sleep(0.02)
+raise RuntimeError("bug")
+"""
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 1
+    lines = run.stdout.splitlines()
+    assert any(line.startswith("forward +0.100") for line in lines)
+    assert lines[-1].startswith("forward +0.000")
