@@ -54,7 +54,7 @@ DOUBT = _any(
     r"(?:^|(?<=[.!?\n,])[ \t]?)(?:maybe|perhaps|possibly|probably)\b",
     r"\bmight\b|\beither\b|\bnot sure\b|\bi (?:think|guess)\b",
     r"아마|것 같|수도 있|글쎄",
-    r"\b(?:quizás?|tal vez|a lo mejor|podría|podrías|probablemente)\b",
+    r"\b(?:quizás?|tal vez|a lo mejor|(?<!¿)podría|probablemente)\b",
 )
 OR = _any(r"\bor\b|/(?=[a-z])", r"또는|혹은|아니면|(?<=\S)거나(?=[\s,]|$)", r"(?<=\s)[oó](?=\s)")
 OPTIONS = _any(

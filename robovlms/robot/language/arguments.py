@@ -224,10 +224,12 @@ class ArgumentReader:
             if amount is None:
                 continue
             after, value = amount.end, amount.value
+            if self.numbers.is_article(tokens, place) and self._any(tokens, place + 1, self.roles.turn_nouns) == after:
+                return None  # "a turn" has no angle, "one turn" has
             if amount.kind == "duration":
                 args.num_unclear += after - index
                 return after
-            if amount.kind == "bare" and not (verb == "turn" and self._can_follow_direction(tokens, after)):
+            if amount.kind == "bare" and not self._is_bare_angle(tokens, after, verb):
                 return None
             name = "distance_m" if amount.kind == "distance" else "angle_deg"
             if getattr(args, name) is not None:
@@ -236,6 +238,11 @@ class ArgumentReader:
             args.has_turn_noun = args.has_turn_noun or amount.kind != "distance"
             return after
         return None
+
+    def _is_bare_angle(self, tokens: Sequence[Token], after: int, verb: str) -> bool:
+        """ "Turn left 90" is said of degrees, "two steps" is not."""
+        is_counted = self.roles.step_nouns.match(tokens, after) is not None
+        return verb == "turn" and not is_counted and self._can_follow_direction(tokens, after)
 
     def _noun(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
         """Read "a sharp left turn", "two steps": adjectives, direction, noun."""
@@ -353,15 +360,18 @@ class ArgumentReader:
         if not has_word:
             return False
         if self._any(tokens, index, *self._prepositions, roles.relatives, roles.copulas, roles.contrasts) is not None:
-            return not (tokens[index].text in ("of", "de") or self._is_one(tokens, index))
+            return not self._is_inside(tokens, index)
         if self.roles.purposes.match(tokens, index) is not None:
             return True
         tail = self._any(tokens, index, roles.fillers, self.words.speeds, roles.particles)
         return tail is not None and (self.is_tail(tokens, index) or self._is_preposition(tokens, tail))
 
-    def _is_one(self, tokens: Sequence[Token], index: int) -> bool:
-        """A word that leads in amounts but opens nothing inside a thing ("a", "only")."""
+    def _is_inside(self, tokens: Sequence[Token], index: int) -> bool:
+        """Whether a preposition belongs to a thing ("cup of tea"), or only leads in amounts elsewhere ("a", "only")."""
         roles = self.roles
+        genitive = roles.genitives.match(tokens, index)
+        if genitive is not None and genitive[1] >= (self._any(tokens, index, *self._prepositions[:-1]) or 0):
+            return True
         others = (roles.destinations, roles.ways, roles.places, roles.loose_places, roles.sources, roles.other_prepositions)
         others += (roles.sought, roles.relatives, roles.copulas, roles.contrasts)
         return self._any(tokens, index, *others) is None and not self._has_unit_ahead(tokens, index)

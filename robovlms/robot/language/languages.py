@@ -39,4 +39,4 @@ def choose_language(text: str, analysers: dict[str, Analyser]) -> str:
     return max(shared, key=lambda name: shared[name].count_known(text))
 
 
-LANGUAGES: dict[str, type[Analyser]] = {"english": VerbFirstAnalyser, "korean": Korean}
+LANGUAGES: dict[str, type[Analyser]] = {"english": VerbFirstAnalyser, "korean": Korean, "spanish": VerbFirstAnalyser}

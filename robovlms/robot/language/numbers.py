@@ -104,6 +104,8 @@ class NumberReader:
             value, index = number
         elif (after := self._words.articles.match(tokens, start)) is not None:
             value, index = 1.0, after[1]
+        elif self._is_unit_and_a_half(tokens, start):
+            value, index = 1.0, start
         else:
             return None
         unit = self._read_unit(tokens, index)
@@ -116,6 +118,10 @@ class NumberReader:
         amount = Amount(kind=kind, value=value * scale, end=index)
         return self._add_smaller(tokens, amount) if kind == "distance" else amount
 
+    def is_article(self, tokens: Sequence[Token], start: int) -> bool:
+        """Whether an article stands at `start`."""
+        return self._words.articles.match(tokens, start) is not None
+
     def read_number(self, tokens: Sequence[Token], start: int) -> tuple[float, int] | None:
         """Return the number at `start`, without a unit, and the index after it."""
         minus = self._words.minus.match(tokens, start)
@@ -127,6 +133,10 @@ class NumberReader:
         if read is None:
             return None
         return (-read[0] if minus else read[0]), read[1]
+
+    def _is_unit_and_a_half(self, tokens: Sequence[Token], start: int) -> bool:
+        unit = self._read_unit(tokens, start)
+        return unit is not None and self._read_joined_fraction(tokens, unit[2]) is not None
 
     def _read_unit(self, tokens: Sequence[Token], index: int) -> tuple[str, float, int] | None:
         between = self._before_unit.match(tokens, index)

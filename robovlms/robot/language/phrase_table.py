@@ -21,18 +21,23 @@ class Phrases:
         entries: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
         for phrase, value in values.items():
             words = tuple(token.text for token in tokenise(normalise(phrase)))
-            entries.setdefault(words[0] if words else "", []).append((words, value))
+            entries.setdefault(words[0] if words else "", []).append((words[1:], value))
         self._entries = {
             first: sorted(found, key=lambda entry: -len(entry[0])) for first, found in entries.items() if first
         }
-        self.words = frozenset(word for found in self._entries.values() for words, _ in found for word in words)
+        following = (word for found in self._entries.values() for words, _ in found for word in words)
+        self.words = frozenset((*self._entries, *following))
 
     def match(self, tokens: Sequence[Token], start: int) -> tuple[Any, int] | None:
         """Return the value of the longest phrase at `start` and the index after it; None if there is none."""
         if start >= len(tokens):
             return None
         for words, value in self._entries.get(tokens[start].text, ()):
-            end = start + len(words)
-            if end <= len(tokens) and all(words[k] == tokens[start + k].text for k in range(1, len(words))):
-                return value, end
+            index = start + 1
+            for word in words:
+                if index >= len(tokens) or tokens[index].text != word:
+                    break
+                index += 1
+            else:
+                return value, index
         return None

@@ -123,15 +123,15 @@ class SentenceReader:
         for index in range(len(tokens)):
             for table, is_after in ((self._roles.after, True), (self._roles.before, False)):
                 found = table.match(tokens, index)
-                if found is not None and self._opens_step(tokens, found[1]) and not self._is_then(tokens, index):
+                if found is not None and self._opens_step(tokens, index, found[1]) and not self._is_then(tokens, index):
                     return self._reordered(tokens, clauses, index, found[1], is_after)
         return self._clauses(tokens, list(clauses))
 
-    def _opens_step(self, tokens: Sequence[Token], index: int) -> bool:
+    def _opens_step(self, tokens: Sequence[Token], start: int, index: int) -> bool:
+        """Whether a verb follows "before" or "before you": after the single word a command is none."""
         if self._words.gerunds.match(tokens, index) is not None:
             return True
-        is_you = tokens[index - 1].text == "you"
-        return is_you and self._words.verbs.match(tokens, index) is not None
+        return index - start > 1 and self._words.verbs.match(tokens, index) is not None
 
     def _is_then(self, tokens: Sequence[Token], index: int) -> bool:
         return self._roles.then.match(tokens, index) is not None
@@ -288,7 +288,8 @@ class SentenceReader:
             following = (words.verbs, roles.requests, roles.aspects, roles.negations)
             if is_verb and (after >= len(tokens) or self._longest(tokens, after, *following) is not None):
                 return found[1]
-            is_said_out = found[1] - index > 1 or tokens[after - 1].text != "not"
+            contrast = roles.contrasts.match(tokens, index)
+            is_said_out = contrast is None or contrast[1] < found[1]
             if is_verb and is_said_out and self._arguments.read_direction(tokens, after) is None:
                 return found[1]
         return None
@@ -456,7 +457,9 @@ class SentenceReader:
             args.is_affirmed = bool(args.directions or (motion and motion.directions))
             return (motion if args.is_affirmed else sense), args, end
         end = after
-        while not self._arguments.is_end(tokens, end) and not self._opens_verb(tokens, end):
+        while not self._arguments.is_end(tokens, end):
+            if self._opens_verb(tokens, end) and (end > after or lead.num_negations):
+                break
             args.speed = (self._words.speeds.match(tokens, end) or (args.speed,))[0]
             end += 1
         return sense, args, end

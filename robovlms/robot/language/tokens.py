@@ -26,7 +26,7 @@ _WORD = r"[^\W\d_]+(?:'[^\W\d_]+)*"
 _TOKEN = re.compile(
     rf"(?P<number>{_NUMBER})|(?P<word>{_WORD}|[∞π])|(?P<end>[.!;\n¡。！]+)|(?P<question>[?¿]+)"
     r"|(?P<pause>[,:()\[\]{}|•…—–]+|(?<=\s)-+(?=\s))|(?P<minus>(?<![\w.])[-−](?=\s?[\d.∞]))|(?P<range>(?<=\d)[-~](?=\d))"
-    r"|(?P<unit>(?<=\d)['\"]+|[°º/+%&])"
+    r"|(?P<unit>(?<=\d)['\"]+|\A['\"]\Z|[°º/+%&])"
 )
 _STRETCHED = re.compile(r"(.)\1{2,}")
 

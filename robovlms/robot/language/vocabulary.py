@@ -76,6 +76,7 @@ class Roles:
         loose_places: as `places`, but also of other matters ("in", "on"): only for turns and things.
         sources: prepositions of where from.
         other_prepositions: further words that end a thing ("with").
+        genitives: prepositions inside a thing ("of").
         sought: prepositions of what is looked for ("for").
         relatives: open what is told about a thing ("that", "where").
         copulas: end a thing in such a part ("is").
@@ -129,6 +130,7 @@ class Roles:
     loose_places: Phrases
     sources: Phrases
     other_prepositions: Phrases
+    genitives: Phrases
     sought: Phrases
     relatives: Phrases
     copulas: Phrases
