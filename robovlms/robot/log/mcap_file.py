@@ -1,6 +1,7 @@
 """One MCAP file being written: which channels it has, and when its bytes are safe."""
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from robovlms.robot.log.schemas import CAMERA_CHANNEL, CHANNELS
 
 CHUNK_BYTES = 64 * 1024
 RUN, END = "run", "end"  # names of the metadata records that a file opens with, and a finished file closes with
+CHANNEL_IDS = "channel_ids"  # in RUN: topic -> number of its channel
 
 
 class McapFile:
@@ -38,7 +40,10 @@ class McapFile:
         self._channel_ids: dict[str, int] = {}
         self._schema_ids: dict[str, int] = {}
         self._writer.start(library="robovlms")
-        self._writer.add_metadata(RUN, metadata.to_texts())
+        for topic in CHANNELS:
+            self._channel_ids[topic] = self._register(topic)
+        # The first chunk says which channel is which; were it damaged, the others could not be read without this.
+        self._writer.add_metadata(RUN, {**metadata.to_texts(), CHANNEL_IDS: json.dumps(self._channel_ids)})
         self._sync(path)
 
     def write(self, topic: str, sequence: int, log_time_ns: int, data: bytes) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from robovlms.errors import DataError
 from robovlms.robot.log import schemas
-from robovlms.robot.log.mcap_file import END, RUN
+from robovlms.robot.log.mcap_file import CHANNEL_IDS, END, RUN
 from robovlms.robot.log.metadata import RunMetadata
 from robovlms.robot.log.records import CommandRecord, record_from_bytes
 from robovlms.robot.output.record import TickRecord
@@ -32,7 +32,7 @@ class Missing:
         is_cut: the file has no end: the run was killed, the disk was full, or the file was not copied whole.
         num_unread_bytes: bytes at the end that are no whole record; what was still in memory is not counted.
         num_damaged_chunks: chunks whose checksum is wrong; their messages are left out.
-        num_gaps: topic -> numbers that no message has, of those before the last message that was found.
+        num_gaps: topic -> numbers that no message has; of a cut file, of those before the last one that was found.
         num_dropped: topic -> messages that the writer says it dropped; empty if the file was cut.
     """
 
@@ -158,6 +158,8 @@ class _Scan:
         for record in self._records():
             if isinstance(record, Metadata):
                 self._texts[record.name] = record.metadata
+                if record.name == RUN:
+                    self._topics = _channels(record.metadata)
             elif isinstance(record, Chunk):
                 yield from self._chunk(record)
 
@@ -173,13 +175,19 @@ class _Scan:
 
     def missing(self) -> Missing:
         """What was not found."""
-        gaps = {topic: max(numbers) + 1 - len(numbers) for topic, numbers in self._sequences.items()}
+        end = self._texts.get(END, {})
+        written, dropped = (_counts_of(end.get(name, "{}")) for name in ("num_written", "num_dropped"))
+        found = {topic: len(numbers) for topic, numbers in self._sequences.items()}
+        submitted = {topic: max(numbers) + 1 for topic, numbers in self._sequences.items()}
+        for topic, number in written.items():
+            submitted[topic] = max(submitted.get(topic, 0), number + dropped.get(topic, 0))
+        gaps = {topic: number - found.get(topic, 0) for topic, number in submitted.items()}
         return Missing(
             is_cut=self._is_cut,
             num_unread_bytes=self._num_unread_bytes,
             num_damaged_chunks=self._num_damaged_chunks,
-            num_gaps={topic: number for topic, number in gaps.items() if number},
-            num_dropped=json.loads(self._texts.get(END, {}).get("num_dropped", "{}")),
+            num_gaps={topic: number for topic, number in gaps.items() if number > 0},
+            num_dropped=dropped,
         )
 
     def _records(self) -> Iterator[Any]:
@@ -225,6 +233,21 @@ class _Scan:
                 topic = self._topics[record.channel_id]
                 self._sequences.setdefault(topic, set()).add(record.sequence)
                 yield Message(topic, record.sequence, record.log_time, record.data)
+
+
+def _channels(texts: Mapping[str, str]) -> dict[int, str]:
+    """Channel -> topic, as the head of the file says it; the chunks say it again."""
+    try:
+        return {number: topic for topic, number in json.loads(texts.get(CHANNEL_IDS, "{}")).items()}
+    except (ValueError, AttributeError, TypeError):  # damaged
+        return {}
+
+
+def _counts_of(text: str) -> dict[str, int]:
+    try:
+        return {str(topic): int(number) for topic, number in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError):  # damaged
+        return {}
 
 
 def _json(messages: list[Message]) -> tuple[dict[str, Any], ...]:

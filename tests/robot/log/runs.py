@@ -49,7 +49,7 @@ def arm_metadata() -> RunMetadata:
     return RunMetadata.of("", body="arm", limits=JOINTS.to_dict(), measured=MEASURED)
 
 
-def base_run(seed: int, num_ticks: int = 300) -> Iterator[TickRecord]:
+def base_run(seed: int, num_ticks: int = 200) -> Iterator[TickRecord]:
     """Ticks of a base whose model, camera, clock and people do everything wrong now and then."""
     rng, shield = random.Random(seed), SafetyShield(LIMITS)
     yield from _run(rng, shield, num_ticks, lambda: _velocity(rng))
@@ -62,7 +62,7 @@ def steady_run(num_ticks: int = 40) -> Iterator[TickRecord]:
         yield tick_record(index, shield.step((0.1, 0.0, 0.2), 0.9, 0.1, index / 50))
 
 
-def arm_run(seed: int, num_ticks: int = 300) -> Iterator[TickRecord]:
+def arm_run(seed: int, num_ticks: int = 200) -> Iterator[TickRecord]:
     """The same of an arm."""
     rng, shield = random.Random(seed), JointShield(JOINTS, MEASURED)
     yield from _run(rng, shield, num_ticks, lambda: _positions(rng))

@@ -27,7 +27,7 @@ def test_ten_runs_of_a_base_replay(seed: int, tmp_path: Path) -> None:
     assert report.num_compared == len(records)
     reasons = {reason for record in records for reason in record.result.reasons}
     assert len(reasons) >= 9  # the run was worth replaying
-    assert sum(any(record.result.velocity) for record in records) > 50
+    assert sum(any(record.result.velocity) for record in records) > 25
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -36,7 +36,7 @@ def test_runs_of_an_arm_replay(seed: int, tmp_path: Path) -> None:
     records = write_run(path, arm_metadata(), arm_run(seed))
     report = replay(path)
     assert report.is_equal, str(report)
-    assert len({record.result.positions for record in records}) > 20
+    assert len({record.result.positions for record in records}) > 10
 
 
 def test_runs_differ_from_each_other(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def flipped(number: float, bit: int) -> float:
     return struct.unpack("<d", struct.pack("<Q", bits ^ (1 << bit)))[0]
 
 
-@pytest.mark.parametrize(("index", "axis", "bit"), [(0, 0, 0), (1, 1, 63), (200, 2, 51), (299, 0, 62)])
+@pytest.mark.parametrize(("index", "axis", "bit"), [(0, 0, 0), (1, 1, 63), (100, 2, 51), (199, 0, 62)])
 def test_one_flipped_bit_of_an_output_is_found(index: int, axis: int, bit: int, tmp_path: Path) -> None:
     records = list(base_run(7))
     velocity = list(records[index].result.velocity)
@@ -123,7 +123,7 @@ def test_after_a_missing_tick_nothing_is_claimed(is_dropped_by_the_log: bool, tm
             elif is_dropped_by_the_log:
                 next(log._sequences["/ticks"])  # as a full queue does
     report = replay(tmp_path / "run.mcap")
-    assert (report.num_compared, report.num_ticks, report.num_different, report.num_absent) == (100, 299, 0, 1)
+    assert (report.num_compared, report.num_ticks, report.num_different, report.num_absent) == (100, 199, 0, 1)
     assert not report.is_equal
     assert "1 ticks are missing" in str(report)
     assert ("1 of /ticks" in str(report)) is is_dropped_by_the_log
