@@ -14,7 +14,7 @@ deceleration while left gathers speed at its own acceleration; the direction bet
 
 Triple = tuple[float, float, float]
 
-_ALL_BUT_DONE = 1.0 - 1e-12  # a factor so near to 1 is 1: rounding must not cost a step at the end
+_ALL_BUT_ALL = 1.0 - 1e-12  # what is left beyond it is rounding, and must not cost a step at the end
 
 
 def clamp(velocity: Triple, max_velocity: Triple, keep_direction: bool) -> Triple:
@@ -36,7 +36,12 @@ def clamp(velocity: Triple, max_velocity: Triple, keep_direction: bool) -> Tripl
         velocity = scaled(velocity, scale)
     x, y, yaw = velocity
     most_x, most_y, most_yaw = max_velocity
-    return max(-most_x, min(most_x, x)), max(-most_y, min(most_y, y)), max(-most_yaw, min(most_yaw, yaw))
+    # Adding 0.0 makes 0.0 of -0.0, which the limit 0 would leave.
+    return (
+        max(-most_x, min(most_x, x)) + 0.0,
+        max(-most_y, min(most_y, y)) + 0.0,
+        max(-most_yaw, min(most_yaw, yaw)) + 0.0,
+    )
 
 
 def scaled(velocity: Triple, factor: float) -> Triple:
@@ -66,11 +71,13 @@ def ramp(
         return target
     goal = tuple([0.0 if is_crossing(v, t) else t for v, t in zip(velocity, target, strict=True)])
     grows = [abs(g) > abs(v) for v, g in zip(velocity, goal, strict=True)]
-    limits = [rise if grow else fall for rise, fall, grow in zip(acceleration, deceleration, grows, strict=True)]
-    factors = [reach(v, g, limit * step_s) for v, g, limit in zip(velocity, goal, limits, strict=True)]
-    if keep_direction:
-        factors = _shared(factors, grows)
-    x, y, yaw = map(move, velocity, goal, factors)
+    rates = [rise if grow else fall for rise, fall, grow in zip(acceleration, deceleration, grows, strict=True)]
+    most = [rate * step_s for rate in rates]
+    if not keep_direction:
+        x, y, yaw = map(move, velocity, goal, most)
+        return x, y, yaw
+    factors = _shared(list(map(reach, velocity, goal, most)), grows)
+    x, y, yaw = map(move_part, velocity, goal, factors)
     return x, y, yaw
 
 
@@ -79,18 +86,23 @@ def is_crossing(value: float, target: float) -> bool:
     return value < 0.0 < target or target < 0.0 < value
 
 
+def move(value: float, goal: float, most: float) -> float:
+    """From `value` to `goal`, by no more than `most`; a larger goal never gives less."""
+    if goal == 0.0 and abs(value) * _ALL_BUT_ALL <= most:
+        return 0.0
+    return max(value - most, min(value + most, goal)) + 0.0
+
+
 def reach(value: float, goal: float, most: float) -> float:
     """How much of the way from `value` to `goal`, in [0, 1], is no more than `most`."""
     way = abs(goal - value)
-    return 1.0 if way <= most or most / way >= _ALL_BUT_DONE else most / way
+    return 1.0 if way * _ALL_BUT_ALL <= most else most / way
 
 
-def move(value: float, goal: float, factor: float) -> float:
+def move_part(value: float, goal: float, factor: float) -> float:
     """The part `factor` of the way from `value` to `goal`, never beyond the two however it is rounded."""
-    if factor >= 1.0:
-        return goal
-    there = value + factor * (goal - value)
-    return max(value, min(goal, there)) if goal >= value else max(goal, min(value, there))
+    there = value + factor * (goal - value) if factor < 1.0 else goal
+    return (max(value, min(goal, there)) if goal >= value else max(goal, min(value, there))) + 0.0
 
 
 def _shared(factors: list[float], grows: list[bool]) -> list[float]:

@@ -55,6 +55,7 @@ class ZoneGuard:
         self._zones = zones
         self._step_s = limits.max_step_s
         self._deceleration = min(limits.max_deceleration[:2])
+        self._turn_deceleration = limits.max_deceleration[2]
         self._borders = [edge for area in (zones.workspace, *zones.keep_out) if area for edge in _edges(area)]
         self._slow = [(zone, _edges(zone.area)) for zone in zones.slow]
 
@@ -66,12 +67,14 @@ class ZoneGuard:
         x, y, yaw = numbers
         return Place(x, y, yaw, max(0.0, age_s)) if max(abs(x), abs(y)) <= 10.0 * MAX_COORDINATE_M else None
 
-    def factor(self, velocity: Triple, place: Place) -> float:
+    def factor(self, velocity: Triple, place: Place, before: Triple) -> float:
         """By how much to scale `velocity`, in [0, 1], so that the robot can stop before every border.
 
         Args:
             velocity: m/s, m/s, rad/s in the robot's frame.
             place: where it is; outside the workspace and inside an area to keep out of, the factor is 0.
+            before: velocity sent last. Since the pose was taken, it has gone no further than from that velocity and
+                the deceleration that may have led to it.
         """
         if not self._is_allowed(place[:2]):
             return 0.0
@@ -79,10 +82,17 @@ class ZoneGuard:
         if speed == 0.0:
             return 1.0
         heading = place.yaw + math.atan2(velocity[1], velocity[0])
-        reaction_s = self._step_s + place.age_s
-        braking_s = speed / self._deceleration
-        spread = abs(velocity[2]) * (reaction_s + braking_s)
-        motion = _Motion(place[:2], heading, speed, spread, reaction_s, speed * (reaction_s + braking_s / 2.0))
+        age_s, stop_s = place.age_s, self._step_s + speed / self._deceleration
+        drift = age_s * (math.hypot(before[0], before[1]) + self._deceleration * age_s / 2.0)
+        turned = age_s * (abs(before[2]) + self._turn_deceleration * age_s / 2.0)
+        motion = _Motion(
+            place=place[:2],
+            heading=heading,
+            speed=speed,
+            spread=turned + abs(velocity[2]) * stop_s,
+            margin=self._zones.margin_m + drift,
+            reach=speed * (self._step_s + speed / self._deceleration / 2.0),
+        )
         factors = [self._before(edge, motion) for edge in self._borders]
         factors += [self._slow_down(zone, edges, motion) for zone, edges in self._slow]
         return min(factors, default=1.0)
@@ -105,34 +115,34 @@ class ZoneGuard:
         distances = [distance for towards, distance in approaches if towards > 0.0]
         if not distances:
             return 1.0
-        rest = zone.max_speed * motion.reaction_s + zone.max_speed**2 / (2.0 * self._deceleration)
+        rest = zone.max_speed * self._step_s + zone.max_speed**2 / (2.0 * self._deceleration)
         return self._scale(min(distances) + rest, motion)
 
     def _approach(self, edge: Edge, motion: "_Motion") -> tuple[float, float]:
-        """Cosine of the smallest angle between motion and edge, 0 if it is out of reach, and distance without margin, m."""
+        """Cosine of the smallest angle between motion and edge (0 out of reach); distance less margin, m."""
         x, y = nearest(motion.place, edge)
         way_x, way_y = x - motion.place[0], y - motion.place[1]
         distance = math.hypot(way_x, way_y)
-        if distance - self._zones.margin_m >= motion.reach:
+        if distance - motion.margin >= motion.reach:
             return 0.0, distance
         angle = abs(math.remainder(motion.heading - math.atan2(way_y, way_x), math.tau)) if distance > 0.0 else 0.0
-        return math.cos(max(0.0, angle - motion.spread)), max(0.0, distance - self._zones.margin_m)
+        return math.cos(max(0.0, angle - motion.spread)), max(0.0, distance - motion.margin)
 
     def _scale(self, way: float, motion: "_Motion") -> float:
         """Largest k <= 1 with u·t + u²/2d <= way, where u = k·speed."""
-        reaction_s = motion.reaction_s
-        allowed = 2.0 * way / (reaction_s + math.sqrt(reaction_s**2 + 2.0 * way / self._deceleration))
+        step_s = self._step_s
+        allowed = 2.0 * way / (step_s + math.sqrt(step_s**2 + 2.0 * way / self._deceleration))
         return min(1.0, allowed / motion.speed) if allowed >= CREEP else 0.0
 
 
 class _Motion(NamedTuple):
-    """Place [m], heading [rad], speed [m/s], turning until it stands [rad], time until it brakes [s], way [m]."""
+    """Place [m], heading [rad], speed [m/s], turning until it stands [rad], margin and way until it stands [m]."""
 
     place: Point
     heading: float
     speed: float
     spread: float
-    reaction_s: float
+    margin: float
     reach: float
 
 
