@@ -111,7 +111,7 @@ class ArgumentReader:
             or self._direction(tokens, index, args)
             or self._joined_direction(tokens, index, args, verb, is_forbidden)
             or self._amount(tokens, index, args, verb)
-            or self._noun(tokens, index, args)
+            or self._noun(tokens, index, args, verb)
             or self._sideways(tokens, index, args)
             or self._meanwhile(tokens, index, args)
             or self._any(tokens, index, self.roles.fillers, self.roles.vague_amounts, self.roles.self)
@@ -218,11 +218,16 @@ class ArgumentReader:
         return any(self.numbers.read_amount(tokens, place) is not None for place in places)
 
     def _amount(self, tokens: Sequence[Token], index: int, args: Arguments, verb: str) -> int | None:
+        index += tokens[index].text == ","
         lead = self.roles.amount_leads.match(tokens, index)
         for place in (index, lead[1]) if lead else (index,):
             amount = self.numbers.read_amount(tokens, place)
             if amount is None:
                 continue
+            if tokens[index - 1].text == "," and not self.is_tail(tokens, amount.end):
+                return None
+            if amount.kind == "duration" and self.roles.delays.match(tokens, index) is not None:
+                return None
             after, value = amount.end, amount.value
             if self.numbers.is_article(tokens, place) and self._any(tokens, place + 1, self.roles.turn_nouns) == after:
                 return None  # "a turn" has no angle, "one turn" has
@@ -244,7 +249,7 @@ class ArgumentReader:
         is_counted = self.roles.step_nouns.match(tokens, after) is not None
         return verb == "turn" and not is_counted and self._can_follow_direction(tokens, after)
 
-    def _noun(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
+    def _noun(self, tokens: Sequence[Token], index: int, args: Arguments, verb: str) -> int | None:
         """Read "a sharp left turn", "two steps": adjectives, direction, noun."""
         roles, start = self.roles, index
         while (adjective := roles.noun_adjectives.match(tokens, index)) is not None:
@@ -252,7 +257,8 @@ class ArgumentReader:
         place = self.words.directions.match(tokens, index)
         for after in (index, place[1] if place else index):
             turn, step = roles.turn_nouns.match(tokens, after), roles.step_nouns.match(tokens, after)
-            if (turn or step) is None or self.words.verbs.match(tokens, start) and start == after and not args.directions:
+            found = turn or step
+            if found is None or (after == start and self._is_next_verb(tokens, start, found[1], args, verb)):
                 continue
             if place is not None and after == place[1]:
                 args.directions.append(place[0])
@@ -260,8 +266,15 @@ class ArgumentReader:
             args.has_step_noun = args.has_step_noun or turn is None
             named = self.words.verbs.match(tokens, after)
             args.directions.extend(named[0].directions if named and named[0].verb == "turn" else ())
-            return (turn or step)[1]  # type: ignore[index]
+            return found[1]
         return None
+
+    def _is_next_verb(self, tokens: Sequence[Token], start: int, end: int, args: Arguments, verb: str) -> bool:
+        """Whether "turn" is no noun but the verb of the next clause: "go forward turn left", not "make a left turn"."""
+        if self.words.verbs.match(tokens, start) is None:
+            return False
+        is_noun = verb in ("turn", "") and args.directions and self.read_direction(tokens, end) is None
+        return not is_noun
 
     def _sideways(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
         found = self.roles.sideways.match(tokens, index)
@@ -298,7 +311,7 @@ class ArgumentReader:
         if after == index:
             return None
         thing, has_pronoun, end = self.read_thing(tokens, after)
-        if thing is None and not has_pronoun:
+        if (thing is None and not has_pronoun) or self.is_time(tokens, after, end):
             return None
         is_source = self._any(tokens, index, roles.sources) == after
         leads_there = not is_source and (goal_end == after or (verb == "go" and not args.directions))
@@ -308,6 +321,11 @@ class ArgumentReader:
         else:
             args.num_unclear += end - index
         return end
+
+    def is_time(self, tokens: Sequence[Token], start: int, end: int) -> bool:
+        """Whether a thing is none, but a time ("after lunch", "at the beep", "after five seconds")."""
+        tables = (self.roles.times, self.words.units["duration"])
+        return any(self._any(tokens, index, *tables) is not None for index in range(start, end))
 
     def opens_purpose(self, tokens: Sequence[Token], index: int) -> int | None:
         """Return where the verb of "to pick up the cup" is; "to work" and "to point A" are places."""

@@ -23,6 +23,7 @@ from robovlms.robot.language.clause import Clause, Direction
 FULL_CONFIDENCE = 0.95  # of a command of which every word was understood; words may still mean something else
 STOP_CONFIDENCE = 1.0  # a stop is never doubted
 
+MAX_AMOUNT = 1e5  # m or degrees; whoever says more did not mean it
 MOTION_VERBS = frozenset({"go", "slide", "turn", "curve"})
 YAW: dict[Direction, int] = {"left": 1, "counterclockwise": 1, "right": -1, "clockwise": -1}
 FORWARD: dict[Direction, int] = {"forward": 1, "back": -1}
@@ -180,7 +181,7 @@ def _command(clause: Clause, pace: Pace) -> RobotAction:
     if clause.verb == "stop":
         return _stop(clause)
     for value in (clause.distance_m, clause.angle_deg):
-        if value is not None and not (math.isfinite(value) and value > 0):
+        if value is not None and not 0 < value <= MAX_AMOUNT:
             return _unknown(f"no distance or angle to go: {value}")
     if clause.verb in MOTION_VERBS:
         if clause.verb == "go" and (clause.thing is not None or clause.has_pronoun):

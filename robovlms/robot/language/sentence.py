@@ -74,7 +74,8 @@ class SentenceReader:
         """Whether a phrase of a table is somewhere in a sentence, outside of what leads in a command."""
         index = 0
         while index < len(tokens):
-            lead = self._longest(tokens, index, self._roles.requests, self._roles.negations, self._roles.fillers)
+            leads = (self._roles.requests, self._roles.negations, self._roles.fillers, self._roles.corrections)
+            lead = self._longest(tokens, index, *leads)
             if table.match(tokens, index) is not None and lead is None:  # type: ignore[attr-defined]
                 return True
             index = lead or index + 1
@@ -208,6 +209,8 @@ class SentenceReader:
     def _corrected(self, tokens: Sequence[Token], index: int, clauses: list[Clause]) -> list[Clause]:
         """Take back the last clause; with nothing in its place it is forbidden."""
         last = clauses[-1]
+        if last.verb == "stop" and last.mood == "command" and len(clauses) > 1:
+            return [*self._corrected(tokens, index, clauses[:-1]), last]
         if last.mood != "command" or last.verb == "stop":
             return clauses
         has_more = self._skip_fillers(tokens, index) < len(tokens)
@@ -245,7 +248,7 @@ class SentenceReader:
             return self._clause(tokens[start:end], "statement", None, Arguments()), end
         read = self._verb(tokens, index, lead) or self._fragment(tokens, index, lead, link, clauses)
         if read is None:
-            return self._not_understood(tokens, start, index)
+            return self._not_understood(tokens, start, lead)
         sense, args, end = read
         args.num_unclear += begin - start
         if args.speed == "normal":
@@ -263,7 +266,7 @@ class SentenceReader:
         place = self._longest(tokens, start, self._roles.places, self._roles.loose_places, self._roles.destinations)
         if place is not None:
             end = self._arguments.read_thing(tokens, place)[2]
-            end = end if end > place else start
+            end = end if end > place and not self._arguments.is_time(tokens, place, end) else start
         if start < end < len(tokens) and tokens[end].text == ",":
             after = self._skip_fillers(tokens, end)
             if self._longest(tokens, after, self._words.verbs, self._roles.requests, self._roles.negations):
@@ -335,7 +338,7 @@ class SentenceReader:
         if compound is not None and compound[1] >= (verb[1] if verb else 0):
             return self._end_of_clause(tokens, index)
         idiom = self._roles.idioms.match(tokens, index)
-        if idiom is not None and self._arguments.is_end(tokens, self._skip_adverbs(tokens, idiom[1])):
+        if idiom is not None and idiom[1] >= (verb[1] if verb else 0) and self._arguments.is_end(tokens, self._skip_adverbs(tokens, idiom[1])):
             return self._end_of_clause(tokens, index)
         return None
 
@@ -395,10 +398,14 @@ class SentenceReader:
     def _motion(
         self, tokens: Sequence[Token], after: int, sense: VerbSense, lead: _Lead
     ) -> tuple[VerbSense | None, Arguments, int]:
-        args = Arguments()
+        args = Arguments(directions=list(sense.directions))
         end = self._arguments.read_motion(tokens, after, args, sense.verb, lead.num_negations > 0)
         if self._is_boundary(tokens, end):
             return self._with_manner(sense, args), args, end
+        if self._roles.faces.match(tokens, after - 1) is not None and not args.directions:
+            args.thing, args.has_pronoun, end = self._arguments.read_thing(tokens, end)
+            if args.thing or args.has_pronoun:
+                return sense, args, self._finish(tokens, end, args)
         is_thing = end < len(tokens) and self._arguments.read_thing(tokens, end)[2] > end
         rest = self._end_of_clause(tokens, end)
         args.num_unclear += rest - end
@@ -493,9 +500,16 @@ class SentenceReader:
             return "slide" if last == "slide" else "turn"
         return "go" if directions <= {"forward", "back"} else None
 
-    def _not_understood(self, tokens: Sequence[Token], start: int, index: int) -> tuple[Clause, int]:
-        """A statement, or a clause that is refused; a stop at a clause's end is still heard ("just bloody stop")."""
+    def _not_understood(self, tokens: Sequence[Token], start: int, lead: _Lead) -> tuple[Clause, int]:
+        """A statement, or a clause that is refused; a stop at a clause's end is still heard ("just bloody stop").
+
+        After a negation all motion is forbidden if one is named ("do not ever in your life move").
+        """
+        index = lead.end
         end = self._end_of_clause(tokens, index)
+        named = (self._words.verbs.match(tokens, k) for k in range(index, end))
+        if lead.num_negations and any(verb and verb[0].verb in MOTION_VERBS for verb in named):
+            return self._clause(tokens[start:end], "prohibition", VerbSense("go"), Arguments(num_unclear=end - index)), end
         is_statement = self._roles.subjects.match(tokens, index) is not None
         is_observation = self._roles.observations.match(tokens, index) is not None
         if is_statement and not is_observation:

@@ -84,6 +84,9 @@ class Roles:
         front: say that a thing is ahead ("in front of you").
         behind: say that a thing is behind.
         purposes: with a verb, open what a motion is for ("to").
+        faces: verbs of turning that take what to turn towards ("face").
+        times: words that make a place a time ("after lunch"): nothing is done then.
+        delays: prepositions that make a duration a delay ("in five seconds").
         holds: verbs that stop, or grab the thing that follows ("hold").
         lets, let_goes: around a thing that is let go ("let", "go").
         light_verbs: turn a noun into a command ("make", "take").
@@ -138,6 +141,9 @@ class Roles:
     front: Phrases
     behind: Phrases
     purposes: Phrases
+    faces: Phrases
+    times: Phrases
+    delays: Phrases
     holds: Phrases
     lets: Phrases
     let_goes: Phrases
