@@ -95,6 +95,13 @@ def test_the_edge_of_the_middle(x_min: int, x_max: int, is_aligned: bool | None)
         assert (action.action_type is ActionType.MOVE) == is_aligned
 
 
+@pytest.mark.parametrize(("height", "is_near"), [(559, False), (560, False), (561, True)])
+def test_the_edge_of_near(height: int, is_near: bool) -> None:
+    """Near is more than 0.3 * 1023 * 1023 = 313958.7 of the grid; 560 * 560 is 313600."""
+    action = parse_boxes(tokens(0, 231, height, 791), 640, 480)
+    assert (action.action_type is ActionType.STOP) == is_near
+
+
 boxes = st.tuples(TOKENS, TOKENS, TOKENS, TOKENS)
 
 
