@@ -104,6 +104,21 @@ def test_settings_are_checked(values: dict[str, Any]) -> None:
         LogSettings(**values)
 
 
+def test_what_is_changed_after_it_was_logged_is_logged_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, command = SlowDisk(monkeypatch), [0.1, 0.2, 0.3]
+    with RunLog(tmp_path / "run.mcap", base_metadata()) as log:
+        log.tick(tick_record(0, STILL))
+        assert disk.is_waiting.wait(5.0)
+        log.tick(tick_record(1, STILL, command=command))
+        log.command(CommandRecord(command=command))
+        command[0] = 9.0
+        disk.is_open.set()
+    recording = read_log(tmp_path / "run.mcap")
+    assert recording.ticks[1].command == recording.commands[0].command == [0.1, 0.2, 0.3]
+
+
 # ------------------------------------------------------------------------------------------------------- cut, damaged
 
 
@@ -197,6 +212,26 @@ def test_a_damaged_chunk_is_left_out_and_counted(number: int, whole: bytes, tmp_
         assert (report.num_compared, report.num_absent) == (0, 200 - len(recording.ticks))
 
 
+def test_a_cut_file_that_a_tool_has_closed_again_is_still_cut(small: bytes, tmp_path: Path) -> None:
+    from mcap.reader import make_reader
+    from mcap.writer import Writer
+
+    reader, stream = make_reader(io.BytesIO(small)), io.BytesIO()
+    writer = Writer(stream)
+    writer.start()
+    writer.add_metadata("run", next(reader.iter_metadata()).metadata)
+    channels = {}
+    for _, channel, message in reader.iter_messages():
+        if channel.topic not in channels:
+            channels[channel.topic] = writer.register_channel(channel.topic, channel.message_encoding, 0)
+        writer.add_message(channels[channel.topic], message.log_time, message.data, 0, message.sequence)
+    writer.finish()
+    (tmp_path / "recovered.mcap").write_bytes(stream.getvalue())
+    recording = read_log(tmp_path / "recovered.mcap")
+    assert len(recording.ticks) == 40
+    assert recording.missing.is_cut
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89MCAP0\r\n"])
 def test_what_is_no_log_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.mcap").write_bytes(content)
@@ -226,14 +261,16 @@ WRITER = """
     for record in base_run(5, 100000):
         log.tick(record)
         print(record.index, flush=True)
-        time.sleep(0.0005)
+        time.sleep(PERIOD_S)
 """
 
 
-@pytest.mark.parametrize("num_ticks", [100, 700])
-def test_a_writer_that_is_killed_loses_no_more_than_the_open_chunk(num_ticks: int, tmp_path: Path) -> None:
-    path = tmp_path / "run.mcap"
-    with subprocess.Popen(python(WRITER, path), stdout=subprocess.PIPE, env=ENVIRONMENT, text=True) as process:
+@pytest.mark.parametrize(("num_ticks", "period_s"), [(60, 0.02), (700, 0.0005)])  # within a chunk, over several
+def test_a_writer_that_is_killed_loses_no_more_than_the_open_chunk(
+    num_ticks: int, period_s: float, tmp_path: Path
+) -> None:
+    path, program = tmp_path / "run.mcap", WRITER.replace("PERIOD_S", str(period_s))
+    with subprocess.Popen(python(program, path), stdout=subprocess.PIPE, env=ENVIRONMENT, text=True) as process:
         times = {}
         for line in process.stdout:
             times[int(line)] = time.monotonic()
@@ -243,10 +280,9 @@ def test_a_writer_that_is_killed_loses_no_more_than_the_open_chunk(num_ticks: in
         process.wait()
     recording = read_log(path)
     assert recording.missing.is_cut
-    last = max(recording.ticks, default=-1)
+    last = max(recording.ticks)
     assert list(recording.ticks) == list(range(last + 1))
-    seconds_lost = times[num_ticks] - times.get(last, times[0])
-    assert seconds_lost < 0.2 + 1.0  # the flush interval, and what two shared cores need
+    assert times[num_ticks] - times[last] < 0.2 + 0.6  # the flush interval, and what a busy machine needs
     report = replay(path)
     assert report.num_compared == last + 1
     assert not report.num_different
