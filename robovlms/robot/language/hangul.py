@@ -23,7 +23,7 @@ _FIRST_SYLLABLE, _LAST_SYLLABLE, _NUM_FINALS, _NUM_VOWELS = 0xAC00, 0xD7A3, 28, 
 _FIRST_INITIAL, _FIRST_VOWEL, _BEFORE_FIRST_FINAL = 0x1100, 0x1161, 0x11A7
 _INITIALS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
 _VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
-_FINALS = " ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"
+FINALS = ("", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
 _FINAL_LM, _FINAL_L, _FINAL_M = "\u11b1", "\u11af", "\u11b7"  # ㄻ is written as ㄹ + ㅁ, so that 돌 + ㅁ joins to 돎
 _CONTRACTIONS = {"ㅗ": "ㅘ", "ㅜ": "ㅝ", "ㅣ": "ㅕ", "ㅚ": "ㅙ"}  # with -아/-어; both spellings are in use
 _ABSORBING = "ㅏㅓㅐㅔㅕㅖ"  # vowels in which -아/-어 disappears
@@ -44,13 +44,13 @@ def split_syllable(syllable: str) -> tuple[str, str, str]:
     index = ord(syllable) - _FIRST_SYLLABLE
     initial, rest = divmod(index, _NUM_VOWELS * _NUM_FINALS)
     vowel, final = divmod(rest, _NUM_FINALS)
-    return _INITIALS[initial], _VOWELS[vowel], _FINALS[final].strip()
+    return _INITIALS[initial], _VOWELS[vowel], FINALS[final]
 
 
 def join_syllable(initial: str, vowel: str, final: str = "") -> str:
     """Inverse of `split_syllable`."""
     index = (_INITIALS.index(initial) * _NUM_VOWELS + _VOWELS.index(vowel)) * _NUM_FINALS
-    return chr(_FIRST_SYLLABLE + index + _FINALS.index(final or " "))
+    return chr(_FIRST_SYLLABLE + index + FINALS.index(final))
 
 
 def to_jamo(text: str) -> str:
@@ -59,8 +59,8 @@ def to_jamo(text: str) -> str:
     >>> len(to_jamo("돌아")), from_jamo(to_jamo("도") + to_jamo("ㅂ니다"))
     (5, '돕니다')
     """
-    if text and text[0] in _FINALS[1:]:
-        text = chr(_BEFORE_FIRST_FINAL + _FINALS.index(text[0])) + text[1:]
+    if text and text[0] in FINALS[1:]:
+        text = chr(_BEFORE_FIRST_FINAL + FINALS.index(text[0])) + text[1:]
     return unicodedata.normalize("NFD", text).replace(_FINAL_LM, _FINAL_L + _FINAL_M)
 
 

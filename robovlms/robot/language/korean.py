@@ -27,6 +27,8 @@ from robovlms.robot.language.korean_words import Part, WordReader
 
 _TOKEN = re.compile(r"(?P<end>[.!?;\n…。]+)|(?P<comma>,)|(?P<word>[\ue000-\uf8ff]|[^\W_]+(?:\.\d+)?)")
 _ABILITY = re.compile(r"\s+수\s*(?=[있없])")
+_ADVERB_ENDS = ("히", "게", "이", "껏", "로", "서", "듯", "씩", "채")
+MAX_CHARACTERS = 2000  # of a text; a longer one is no command
 _NO_VERB = Sense("")
 _STOP = Sense("stop", stem="정지")
 
@@ -59,6 +61,8 @@ class Korean(Analyser):
 
     def analyse(self, text: str) -> list[Clause]:
         """Return the clauses of a text; a clause that is not understood has no verb."""
+        if len(text) > MAX_CHARACTERS:
+            return [Clause(text=text[:80], mood="command", num_words=MAX_CHARACTERS)]
         clauses: list[Clause] = []
         for parts, is_question in self._sentences(text):
             clauses += _Sentence(self._vocabulary, self._groups, parts, is_question).read()
@@ -66,7 +70,7 @@ class Korean(Analyser):
 
     def count_known(self, text: str) -> int:
         """Return how many words of a text are in the vocabulary."""
-        normal, _ = self._normal(text)
+        normal, _ = self._normal(text[:MAX_CHARACTERS])
         return sum(bool(self._reader.known(match["word"])) for match in _TOKEN.finditer(normal) if match["word"])
 
     def _normal(self, text: str) -> tuple[str, Mapping[str, Quantity]]:
@@ -258,7 +262,9 @@ class _Sentence:
         if part.stem not in self.vocabulary.sets["places_of"] or not self.nouns:
             return False
         last = self.nouns[-1]
-        return last.kind == "noun" and last.stem not in self.vocabulary.sets["adjectives"] or len(last.stem) > 1
+        if last.kind == "noun":
+            return last.stem not in self.vocabulary.sets["adjectives"]
+        return len(last.stem) > 1 and not last.stem.endswith(_ADVERB_ENDS)
 
     def _number(self, part: Part) -> None:
         draft, quantity, following = self.draft, part.quantity, self._next()
@@ -384,19 +390,21 @@ class _Sentence:
             self._noun(replace(part, kind="noun", forms=()))
 
     def _group(self, part: Part, start: int) -> bool:
-        parts = [*self.parts[:start], part, *self.parts[start + 1 :]]
+        parts = self.parts
+        if part is not parts[start]:
+            parts = [*parts[:start], part, *parts[start + 1 :]]
         group = self.groups.read(parts, start, self.draft.is_negated)
         if group is None:
             return False
         for taken in self.parts[max(self.index, start) : group.end]:
             self.draft.words.append(taken.text)
         self.index = group.end
-        self._apply(group, part)
+        self._apply(group, start)
         return True
 
-    def _apply(self, group: VerbGroup, part: Part) -> None:
+    def _apply(self, group: VerbGroup, start: int) -> None:
         if group.outcome == "describing":
-            self._describe(part)
+            self._describe(start, group)
             return
         outcome = group.outcome
         is_stop = group.sense.verb == "stop" or self.draft.is_enough
@@ -414,10 +422,11 @@ class _Sentence:
     def _asks(self) -> bool:
         return self.is_question and all(part.kind == "mark" or part.kinds for part in self.parts[self.index :])
 
-    def _describe(self, part: Part) -> None:
+    def _describe(self, start: int, group: VerbGroup) -> None:
         """ "움직이는 사람": the verb and all before it belong to the noun that comes."""
         is_alone = not (self.draft.things or self.draft.directions or self.nouns)
-        self.nouns = [replace(part, kind="noun", stem=part.text, forms=())] if is_alone else []
+        text = " ".join(part.text for part in self.parts[start : group.end])
+        self.nouns = [Part("noun", text, text)] if is_alone else []
         self.draft.things, self.draft.directions = [], []
 
     def _finish(self) -> None:
@@ -433,6 +442,8 @@ class _Sentence:
         draft = self.draft
         if draft.deed:
             return draft.deed
+        if self._names_goal():
+            return Sense("go")
         if self.nouns or draft.num_unknown or draft.things or draft.is_negated:
             return _NO_VERB
         directions = set(draft.directions)
@@ -443,6 +454,13 @@ class _Sentence:
         is_asked = any("부탁" in word for word in draft.words)
         is_clear = draft.is_led and not is_asked or draft.distance_m is not None
         return Sense("go") if directions <= {"forward", "back"} and directions and is_clear else _NO_VERB
+
+    def _names_goal(self) -> bool:
+        """ "부엌으로": one known place, and that it is a goal."""
+        draft = self.draft
+        is_only = len(draft.things) == 1 and not (self.nouns or draft.num_unknown or draft.directions)
+        goal = draft.things[0] if is_only else None
+        return goal is not None and goal.is_known and goal.role == "to" and draft.words[-1].endswith(("로", "까지"))
 
     def _close(self, sense: Sense, outcome: str, is_loose: bool = False, is_left_out: bool = False) -> None:
         if self.nouns:
@@ -475,14 +493,31 @@ def _moods(said: list[_Said]) -> list[Clause]:
         if one.link in ("command", "statement", "question", "prohibition"):
             last = one
             clauses.append(one.clause)
-        elif one.link in ("sequence", "while") and last is not None:
+        elif one.link in ("sequence", "interrupted", "while") and last is not None:
             clauses.append(_led(one, last))
-        elif one.link == "while":
+        elif one.link in ("interrupted", "while"):
             clauses.append(replace(one.clause, mood="statement"))
         else:
             clauses.append(one.clause)
     clauses = _merge_curves(_after_conditions(clauses[::-1]), said)
-    return _without_alternatives(clauses, said) if len(clauses) == len(said) else clauses
+    clauses = _without_alternatives(clauses, said) if len(clauses) == len(said) else clauses
+    return _without_plain_going(clauses)
+
+
+def _without_plain_going(clauses: list[Clause]) -> list[Clause]:
+    """ "벽을 따라 가", "상자를 피해서 가": the going is in the verb before."""
+    kept: list[Clause] = []
+    for clause in clauses:
+        is_plain = clause.verb == "go" and not clause.thing and clause.distance_m is None and clause.angle_deg is None
+        before = kept[-1] if kept else None
+        if is_plain and before and before.mood == clause.mood == "command" and before.text:
+            follows = before.verb == "navigate" and before.text.endswith("따라")
+            if (follows and set(clause.directions) <= {"forward"}) or (before.verb == "avoid" and not clause.directions):
+                speed = before.speed if clause.speed == "normal" else clause.speed
+                kept[-1] = replace(before, speed=speed, text=f"{before.text} {clause.text}")
+                continue
+        kept.append(clause)
+    return kept
 
 
 def _without_alternatives(clauses: list[Clause], said: list[_Said]) -> list[Clause]:

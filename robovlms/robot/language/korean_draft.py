@@ -8,7 +8,6 @@ from robovlms.robot.language.korean_vocabulary import KoreanVocabulary, Sense
 
 MOVING = frozenset({"go", "slide", "turn", "curve"})
 _SIDES: dict[Direction, Side] = {"left": "left", "right": "right", "forward": "front", "back": "back"}
-_UPRIGHT = frozenset({"위", "아래", "위쪽", "아래쪽", "밑", "하늘", "땅", "공중"})
 _HEARING = frozenset({"말", "음악", "노래", "소리", "얘기", "이야기", "라디오"})
 _LIQUIDS = frozenset({"물", "우유", "주스", "커피", "차", "술", "콜라"})
 _LIMBS = frozenset({"손", "팔", "오른손", "왼손", "오른팔", "왼팔", "두손", "양손", "다리", "발", "고개", "힘"})
@@ -129,7 +128,10 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
         return "grab", None
     if sense.stem == "들" and (name in _HEARING or name in _LIMBS) or (sense.stem == "따르" and name in _LIQUIDS):
         return "other", None
-    return _with_goal(draft, sense)
+    verb, thing = _with_goal(draft, sense)
+    if thing and thing.text in sets["nowhere"]:
+        return (None if verb == "navigate" else verb), None
+    return verb, thing
 
 
 def _steered(
@@ -153,7 +155,7 @@ def _with_goal(draft: Draft, sense: Sense) -> tuple[Verb | None, Thing | None]:
     if verb in ("go", "navigate") and sense.stem == "돌아가" and goal is None and draft.directions:
         return "turn", None
     if verb == "go" and goal is not None and sense.direction is None:
-        return (None, None) if goal.text in _UPRIGHT else ("navigate", goal)
+        return "navigate", goal
     if verb == "go" and draft.thing("object"):
         return None, None
     if verb == "go" and draft.is_sideways:

@@ -13,7 +13,7 @@ from robovlms.robot.language.hangul import is_hangul
 
 _FIRST_MARK = 0xE000  # private use area of Unicode: no text has a meaning there
 MAX_QUANTITIES = 200
-_DIGITS = r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?|\.\d+"
+_DIGITS = r"\d[\d,]{0,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,5})?|\.\d{1,20}"  # bounded, so that no text takes long
 _BEFORE_WORD, _BEFORE_DIGIT = r"(?:(?<![가-힣\w])|(?<=으로))", r"(?<![a-z0-9.,])"
 _REST = re.compile(r"[가-힣]*")
 
@@ -57,14 +57,14 @@ class QuantityFinder:
             **{word: math.nan for word in str(numbers["not_a_number"]).split()},
         }
         native, special = _alternatives(numbers["native"]), _alternatives(self._special)
-        words = rf"{special}|(?:(?:열|스물|서른|마흔|쉰|예순|일흔|여든|아흔)\s?)?{native}|[{sino}]+(?:\s[{sino}]+)?"
+        words = rf"{special}|(?:(?:열|스물|서른|마흔|쉰|예순|일흔|여든|아흔)\s?)?{native}|[{sino}]{{1,12}}(?:\s[{sino}]{{1,12}})?"
         spelled = rf"(?:{words})(?:\s?{numbers['point']}\s?[{sino}](?:\s?[{sino}]){{0,6}})?"
         minus = _alternatives(str(numbers["minus"]).split())
         self._pattern = re.compile(
             rf"(?:(?P<minus>{minus}\s*|(?<![\w가-힣])[-−]\s*))?"
-            rf"(?:(?P<range>{_BEFORE_DIGIT}\d+(?:\.\d+)?\s*[~∼]\s*)?"
-            rf"(?P<whole>(?:{_DIGITS}|[{sino}]+)\s?분의\s?)?"
-            rf"(?:{_BEFORE_DIGIT}(?P<digits>{_DIGITS})(?:\s?/\s?(?P<divisor>\d+))?|{_BEFORE_WORD}(?P<spelled>{spelled}))"
+            rf"(?:(?P<range>{_BEFORE_DIGIT}\d{{1,12}}(?:\.\d{{1,12}})?\s*[~∼]\s*)?"
+            rf"(?P<whole>(?:{_BEFORE_DIGIT}\d{{1,6}}|{_BEFORE_WORD}[{sino}]{{1,6}})\s?분의\s?)?"
+            rf"(?:{_BEFORE_DIGIT}(?P<digits>{_DIGITS})(?:\s?/\s?(?P<divisor>\d{{1,6}}))?|{_BEFORE_WORD}(?P<spelled>{spelled}))"
             rf")\s*(?P<unit>{_alternatives(self._factors)})(?P<half>\s?반(?![가-힣]))?",
         )
 

@@ -22,6 +22,7 @@ Outcome = Literal[
     "prohibition",  # final: "가지 마"
     "instead",  # forbidden, and what is to be done follows: "가지 말고", "멈추지 않고"
     "sequence",  # "가고", "가서", "간 다음에"
+    "interrupted",  # "가다가"
     "while",
     "condition",
     "dropped",  # "가기 전에", "위험하니까", "잡으러": says when or why, asks for nothing
@@ -30,7 +31,8 @@ Outcome = Literal[
 _FINAL = {"command": "command", "infinitive": "command", "noun": "command", "request": "command"}
 _LINKS: dict[str, Outcome] = {
     "sequence": "sequence",
-    "interrupted": "sequence",
+    "interrupted": "interrupted",
+    "memo": "statement",
     "dictionary": "statement",
     "while": "while",
     "condition": "condition",
@@ -42,7 +44,7 @@ _LINKS: dict[str, Outcome] = {
     "negated": "statement",
     "obligation": "condition",
 }
-_STOPPING = frozenset({"question", "obligation", "negated", "quote", "dictionary"})  # whatever is said of it: stop
+_STOPPING = frozenset({"question", "obligation", "negated", "quote", "dictionary", "memo"})  # whatever is said of it: stop
 _ADNOMINALS = ("adnominal", "present_adnominal", "future_adnominal")
 _NOT_TAKEN, _GO_ON = "", "on"
 _SOFT_WORDS = frozenset({"word", "ask", "slow", "fast"})  # may stand between a verb and its auxiliary: "가지 좀 마"
@@ -175,10 +177,11 @@ class _Walk:
 
     def _joined(self, following: Part) -> tuple[Form, ...]:
         """따라 가, 멈춰 서: verbs that are listed in one word."""
-        if following.kind != "verb" or following.forms[0].sense.stem not in ("가", "오", "서", "보", "놓", "두", "올리", "들"):
+        last = following.forms[0].sense.stem if following.kind == "verb" else ""
+        if last not in ("가", "오", "서", "보", "놓", "두", "올리", "들"):
             return ()
         forms = self.groups.vocabulary.forms(self.parts[self.index].text + following.text)
-        return tuple(form for form in forms if len(form.sense.stem) > 1)
+        return tuple(form for form in forms if form.sense.stem.endswith(last) and form.sense.stem != last)
 
     def _after_condition(self, following: Part, auxiliary: str) -> str:
         if "wrong" in following.kinds:

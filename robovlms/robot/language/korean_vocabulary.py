@@ -6,8 +6,8 @@
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,10 +15,23 @@ import yaml
 
 from robovlms.errors import ConfigError, unknown_name
 from robovlms.robot.language.clause import Direction, Verb
-from robovlms.robot.language.hangul import Base, Irregular, agrees, bases, ending_forms, to_jamo, with_prefinal
+from robovlms.robot.language.hangul import (
+    FINALS,
+    Base,
+    Irregular,
+    agrees,
+    bases,
+    ending_forms,
+    from_jamo,
+    join_syllable,
+    split_syllable,
+    to_jamo,
+    with_prefinal,
+)
 
 _SECTIONS = (
-    *("verbs", "deeds", "words", "directions", "body", "gaze", "gripper", "vehicle", "places_of", "nouns", "adjectives"),
+    *("verbs", "deeds", "words", "directions", "body", "gaze", "gripper", "vehicle", "places_of", "nowhere"),
+    *("nouns", "adjectives"),
     *("particles", "endings", "auxiliaries", "requests", "polite_requests", "after_verb", "units", "numbers"),
 )
 _SPECIAL_VERBS = ("steer", "stay")
@@ -89,6 +102,9 @@ class KoreanVocabulary:
         after_verb: what follows a verb that describes -> words.
         units: of quantities, as in the file.
         numbers: number words, as in the file.
+        starts: syllables with which a verb may begin, so that most words are not searched.
+        auxiliary_starts: the same of auxiliaries.
+        longest_base: letters.
         longest_particle: syllables.
     """
 
@@ -103,16 +119,27 @@ class KoreanVocabulary:
     after_verb: Mapping[str, frozenset[str]]
     units: Mapping[str, Any]
     numbers: Mapping[str, Any]
-    longest_particle: int = field(default=5)
+    starts: frozenset[str]
+    auxiliary_starts: frozenset[str]
+    longest_base: int
+    longest_particle: int
 
     def forms(self, word: str) -> list[Form]:
         """Return every way to read a word as one conjugated verb, longer stems first: 돌려 is of 돌리, not of 돌."""
+        found: list[Form] = []
+        if word[:1] not in self.starts:
+            return found
         jamo = to_jamo(word)
-        found = []
-        for cut in range(len(jamo), 0, -1):
+        for cut in range(min(len(jamo), self.longest_base), 0, -1):
             for sense, base in self.stems.get(jamo[:cut], ()):
                 found += [Form(sense, ending) for ending in self.endings[base].get(jamo[cut:], ())]
         return found
+
+    def auxiliaries(self, word: str) -> list[Form]:
+        """Return those readings that may stand behind another verb."""
+        if word[:1] not in self.auxiliary_starts:
+            return []
+        return [form for form in self.forms(word) if form.sense.auxiliary]
 
     def split_particle(self, word: str) -> tuple[str, str]:
         """Return a noun and the role of its particle; ("…", "") if no particle fits the sound of the noun.
@@ -155,9 +182,10 @@ def _build(content: dict[str, Any], where: str) -> KoreanVocabulary:
         for word in _words(listed):
             words[word] = (*words.get(word, ()), kind)
     spaced = [one for name in ("words", "deeds", "directions") for one in " ".join(content[name].values()).split()]
+    stems = _stems(content, where)
     particles = {form: role for role, listed in content["particles"].items() for form in _words(listed)}
     return KoreanVocabulary(
-        stems=_stems(content, where),
+        stems=stems,
         endings=_endings(content),
         deeds={word: sense for name, words in content["deeds"].items() for word, sense in _deeds(name, words, where)},
         words=words,
@@ -168,8 +196,17 @@ def _build(content: dict[str, Any], where: str) -> KoreanVocabulary:
         after_verb={name: frozenset(_words(listed)) for name, listed in content["after_verb"].items()},
         units=content["units"],
         numbers=content["numbers"],
+        starts=_first_syllables(stems),
+        auxiliary_starts=_first_syllables(jamo for jamo, entries in stems.items() if any(e.auxiliary for e, _ in entries)),
+        longest_base=max(map(len, stems)),
         longest_particle=max(map(len, particles)),
     )
+
+
+def _first_syllables(bases_as_jamo: Iterable[str]) -> frozenset[str]:
+    """Syllables that begin like one of these, with any final: an ending may add one."""
+    openings = {split_syllable(from_jamo(jamo[:2]))[:2] for jamo in bases_as_jamo}
+    return frozenset(join_syllable(*opening, final) for opening in openings for final in FINALS)
 
 
 def _words(listed: str) -> list[str]:

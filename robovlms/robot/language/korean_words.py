@@ -17,7 +17,7 @@ from robovlms.robot.language.hangul import agrees, is_hangul
 from robovlms.robot.language.korean_numbers import Quantity
 from robovlms.robot.language.korean_vocabulary import Ending, Form, KoreanVocabulary, Sense
 
-MAX_SYLLABLES = 24  # of a word that is searched for parts
+MAX_SYLLABLES = 24  # of a word; a longer one is not searched
 _UNKNOWN_VERB = Sense("unknown")
 _LINKING = frozenset({"sequence", "while", "interrupted", "condition", "negated", "cause", "purpose", "adnominal"})
 _POLITE_TAILS = ("요", "용", "여", "염", "욤")
@@ -67,7 +67,7 @@ class WordReader:
         known = self.known(word)
         if known:
             return known
-        if not is_hangul(word):
+        if not is_hangul(word) and len(word) <= MAX_SYLLABLES:
             return self._mixed(word)
         parts = self._cut(word) if 2 < len(word) <= MAX_SYLLABLES else None
         return parts or self._unknown(word)
@@ -80,6 +80,8 @@ class WordReader:
 
     def known(self, word: str) -> list[Part]:
         """Return the parts of a word that is in the vocabulary as it stands; none if it is not."""
+        if len(word) > MAX_SYLLABLES:
+            return []
         kinds = self._vocabulary.words.get(word)
         if kinds:
             noun, role = self._vocabulary.split_particle(word)
@@ -98,7 +100,9 @@ class WordReader:
 
     def _pronoun(self, word: str) -> Part | None:
         noun, role = self._vocabulary.split_particle(word)
-        if role in ("", "with") or "pronoun" not in self._vocabulary.words.get(noun, ()):
+        kinds = self._vocabulary.words.get(noun, ())
+        is_other = word in self._vocabulary.deeds or role not in ("object", "subject", "topic", "to", "also")  # 그만
+        if is_other or not {"pronoun", "this"} & set(kinds):
             return None
         is_verb = role == "subject" and self._vocabulary.forms(word)  # 나가: "get out", not "I"
         return None if is_verb else Part("word", word, stem=noun, role=role, kinds=("pronoun",))
@@ -109,7 +113,7 @@ class WordReader:
         if forms:
             return [Part("verb", word, forms=tuple(forms))]
         for cut in range(len(word) - 1, 0, -1):
-            auxiliaries = tuple(form for form in self._vocabulary.forms(word[cut:]) if form.sense.auxiliary)
+            auxiliaries = tuple(self._vocabulary.auxiliaries(word[cut:]))
             before = self.verbs(word[:cut]) if auxiliaries else []
             if before and _takes_auxiliary(before[-1].forms, auxiliaries):
                 return [*before, Part("verb", word[cut:], forms=auxiliaries)]
@@ -189,6 +193,8 @@ class WordReader:
 
     def _unknown(self, word: str) -> list[Part]:
         """A noun with its particle, or an unknown verb: one with 하다 or 주다, so that it is seen as one."""
+        if len(word) > MAX_SYLLABLES:
+            return [Part("unknown", word, word)]
         for cut in range(max(1, len(word) - 6), len(word)):
             verbs = self.verbs(word[cut:]) if word[cut] in "하해합한할함했줘주" else []
             if verbs and (verbs[0].forms[0].sense.stem == "하" or verbs[0].forms[0].sense.auxiliary == "give"):
