@@ -21,6 +21,11 @@ def run_robot_command(flags: Namespace) -> None:
 
 
 def _run_flags(parser: ArgumentParser) -> None:
+    _config_flags(parser)
+    parser.add_argument("--film", type=Path, help="film of a simulated robot, FILE.gif or FILE.mp4")
+
+
+def _config_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the robot")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="values that differ from the file"
@@ -31,7 +36,7 @@ def _run(flags: Namespace) -> int:
     from robovlms.robot.config import load_robot_config
     from robovlms.robot.launch import run_robot
 
-    summary = run_robot(load_robot_config(flags.config, tuple(flags.set)))
+    summary = run_robot(load_robot_config(flags.config, tuple(flags.set)), flags.film)
     reasons = ", ".join(f"{name} {count}" for name, count in summary.reasons.most_common()) or "none"
     print(
         f"{summary.outcome}: {summary.seconds:.1f} s, {summary.decisions} decisions, {summary.ticks} commands, "
@@ -77,5 +82,5 @@ ACTIONS = {
     "run": ("Run a robot: cameras to model to shield to driver.", _run_flags, _run),
     "parse": ("Show what a command, or a model's output, becomes.", _parse_flags, _parse),
     "replay": ("Run the shield again over the log of a run; exit code 1 if it differs.", _replay_flags, _replay),
-    "check": ("Check a robot's configuration, and show its limits and stopping distance.", _run_flags, _check),
+    "check": ("Check a robot's configuration, and show its limits and stopping distance.", _config_flags, _check),
 }

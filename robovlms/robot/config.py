@@ -3,6 +3,7 @@
 ::
 
     RobotConfig
+    ├── simulator: SimulatorPart            a simulated robot in place of a real one
     ├── cameras: CameraPart, any number     where pictures come from
     ├── model: ModelPart                    what looks at them and decides; none for a task that needs none
     ├── task: Part                          what is asked of it
@@ -111,10 +112,32 @@ class LogConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SimulatorPart:
+    """A simulated robot, started for the run. Cameras "simulator" and the driver "udp" find their ports by themselves.
+
+    Attributes:
+        is_used: whether there is one.
+        scene: key of `robovlms.robot.simulator.room.SCENES`.
+        seed: of what the scene leaves open, and of the camera's noise.
+        width: of its camera, px.
+        height: of its camera, px.
+        fps: pictures per second.
+    """
+
+    is_used: bool = False
+    scene: str = "things"
+    seed: int = 0
+    width: int = 320
+    height: int = 240
+    fps: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RobotConfig:
     """One robot and its task.
 
     Attributes:
+        simulator: a simulated robot in place of a real one.
         cameras: where pictures come from.
         model: what decides.
         task: what is asked of it.
@@ -126,6 +149,7 @@ class RobotConfig:
         log: the record of the run.
     """
 
+    simulator: SimulatorPart = SimulatorPart()
     cameras: tuple[CameraPart, ...] = (CameraPart(),)
     model: ModelPart = ModelPart()
     task: Part = Part(name="say")

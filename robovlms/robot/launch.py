@@ -5,19 +5,24 @@
     simulator? ─▶ cameras ─▶ model ─▶ task ─▶ log ─▶ guard (from here on zero is sent) ─▶ run ─▶ all closed, guard first
 """
 
+import dataclasses
+import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-from robovlms.errors import SafetyError
+from robovlms.errors import ConfigError, SafetyError
 from robovlms.robot.cameras import open_camera
-from robovlms.robot.config import ModelPart, RobotConfig
+from robovlms.robot.config import CameraPart, ModelPart, RobotConfig
 from robovlms.robot.feed import CameraFeed, wait_for_view
 from robovlms.robot.guard import GuardClient, GuardConfig
 from robovlms.robot.run_record import open_record
 from robovlms.robot.runtime import RobotRuntime, RunSummary
 from robovlms.robot.safety import ActionValidator, ShieldLimits, stopping_distance, stopping_lines
+from robovlms.robot.simulator.film import Film
+from robovlms.robot.simulator.launch import SimulatedRobot
 from robovlms.robot.tasks import Task, make_task
 from robovlms.robot.worker import ModelWorker
 
@@ -25,11 +30,12 @@ _FIRST_VIEW_S = 10.0
 _MODEL_ANSWERS = {"text": "answers in words", "chunk": "answers with actions"}
 
 
-def run_robot(config: RobotConfig, say: Callable[[str], None] = print) -> RunSummary:
+def run_robot(config: RobotConfig, film: Path | None = None, say: Callable[[str], None] = print) -> RunSummary:
     """Run a robot's task to its end.
 
     Args:
         config: of the robot.
+        film: file for a film of a simulated robot, ".gif" or ".mp4".
         say: told one line at a time what happens.
 
     Raises:
@@ -39,11 +45,8 @@ def run_robot(config: RobotConfig, say: Callable[[str], None] = print) -> RunSum
     limits = config.shield_limits
     task = make_task(config.task)
     with ExitStack() as parts:
-        feeds = {
-            part.view: CameraFeed(open_camera(part.name, part.options), part.frozen_after_s) for part in config.cameras
-        }
-        for feed in feeds.values():
-            parts.callback(feed.close)
+        config = parts.enter_context(_simulated(config, film, say))
+        feeds = {part.view: _feed(part, parts) for part in config.cameras}
         worker = parts.enter_context(_model(config.model, task, say))
         task.prepare(limits, None if worker is None else worker.contract_json)
         record = open_record(config, _fingerprints(worker), say)
@@ -100,6 +103,44 @@ def start_lines(config: RobotConfig, limits: ShieldLimits) -> list[str]:
 
 
 @contextmanager
+def _simulated(config: RobotConfig, film: Path | None, say: Callable[[str], None]) -> Iterator[RobotConfig]:
+    """Start the simulated robot, if there is one; yield the configuration with its ports."""
+    if not config.simulator.is_used:
+        if film is not None:
+            raise ConfigError("a film is made of a simulated robot only; set simulator.is_used=true")
+        yield config
+        return
+    settings = dataclasses.asdict(config.simulator)
+    del settings["is_used"]
+    with SimulatedRobot(**settings) as robot, ExitStack() as parts:
+        for name, (x, y) in robot.things.items():
+            say(f"room    {name} at ({x:.1f}, {y:.1f}) m")
+        if film is not None:
+            title = str(next(iter(config.task.options.values()), ""))
+            camera = Film(robot.picture_port, film, title, config.simulator.fps)
+            parts.callback(lambda: say(f"film: {camera.close()}"))
+        yield with_ports(config, robot.command_port, robot.picture_port)
+
+
+def with_ports(config: RobotConfig, command_port: int, picture_port: int) -> RobotConfig:
+    """The configuration with the ports of a simulated robot in its cameras and its driver."""
+    cameras = tuple(
+        dataclasses.replace(part, options={**part.options, "port": picture_port}) if part.name == "simulator" else part
+        for part in config.cameras
+    )
+    driver = config.driver
+    if driver.name == "udp":
+        driver = dataclasses.replace(driver, options={"host": "127.0.0.1", "port": command_port})
+    return dataclasses.replace(config, cameras=cameras, driver=driver)
+
+
+def _feed(part: CameraPart, parts: ExitStack) -> CameraFeed:
+    feed = CameraFeed(open_camera(part.name, part.options), part.frozen_after_s)
+    parts.callback(feed.close)
+    return feed
+
+
+@contextmanager
 def _model(part: ModelPart, task: Task, say: Callable[[str], None]) -> Iterator[ModelWorker | None]:
     if task.needs is None:
         yield None
@@ -123,8 +164,6 @@ def _model(part: ModelPart, task: Task, say: Callable[[str], None]) -> Iterator[
 
 def _fingerprints(worker: ModelWorker | None) -> dict[str, str]:
     """Hash of the policy's contract, if there is one."""
-    import hashlib
-
     if worker is None or worker.contract_json is None:
         return {}
     return {"contract": hashlib.sha256(worker.contract_json.encode()).hexdigest()}
@@ -133,7 +172,7 @@ def _fingerprints(worker: ModelWorker | None) -> dict[str, str]:
 def _guard_config(config: RobotConfig, limits: ShieldLimits) -> GuardConfig:
     return GuardConfig(
         driver=config.driver.name,
-        options=config.driver.options,
+        driver_options=config.driver.options,
         limits=limits.to_dict(),
         rate_hz=config.output.rate_hz,
         watchdog_s=config.output.watchdog_s,

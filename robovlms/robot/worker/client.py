@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from robovlms.errors import ConfigError, SafetyError
-from robovlms.robot.worker.messages import read_message, write_message
+from robovlms.robot.messages import read_message, write_message
 
 _LONGEST_PAUSE_S = 5.0
 

@@ -17,7 +17,7 @@ from io import BufferedIOBase
 from typing import Any
 
 from robovlms.errors import RoboVLMsError
-from robovlms.robot.worker.messages import read_message, write_message
+from robovlms.robot.messages import read_message, write_message
 from robovlms.robot.worker.models import ChunkModel, TextModel, make_model
 from robovlms.types import Observation
 

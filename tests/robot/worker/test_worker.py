@@ -13,7 +13,7 @@ import pytest
 
 from robovlms.errors import ConfigError, SafetyError
 from robovlms.robot.worker import Answer, ModelWorker, Question
-from robovlms.robot.worker.messages import decode, read_message, write_message
+from robovlms.robot.messages import decode, read_message, write_message
 from robovlms.robot.worker.models import make_model
 
 HERE = Path(__file__).parent
