@@ -106,7 +106,13 @@ def read_log(path: Path) -> RunRecording:
     Raises:
         DataError: if the file is missing or no log of a run; a cut log is none of these.
     """
-    scan = _Scan(path)
+    try:
+        return _read(_Scan(path))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _read(scan: "_Scan") -> RunRecording:
     by_topic: dict[str, list[Message]] = {topic: [] for topic in schemas.CHANNELS}
     num_images: Counter[str] = Counter()
     for message in scan.messages():
@@ -135,10 +141,13 @@ def read_images(path: Path, camera: str) -> Iterator[tuple[int, np.ndarray]]:
     """
     from PIL import Image
 
-    for message in _Scan(path).messages():
-        if message.topic == schemas.CAMERA_PREFIX + camera:
-            captured_ns, _, _, data = schemas.read_compressed_image(message.data)
-            yield captured_ns, np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+    try:
+        for message in _Scan(path).messages():
+            if message.topic == schemas.CAMERA_PREFIX + camera:
+                captured_ns, _, _, data = schemas.read_compressed_image(message.data)
+                yield captured_ns, np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 class _Scan:
@@ -170,7 +179,7 @@ class _Scan:
             DataError: if the head of the file does not say it.
         """
         if RUN not in self._texts:
-            raise DataError(f"{self.path}: no log of a run: its head does not say what the run was")
+            raise DataError("no log of a run: its head does not say what the run was")
         return RunMetadata.from_texts(self._texts[RUN])
 
     def missing(self) -> Missing:
@@ -198,7 +207,7 @@ class _Scan:
         try:
             size, stream = self.path.stat().st_size, self.path.open("rb")
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read: {error.strerror}") from None
+            raise DataError(f"cannot be read: {error.strerror}") from None
         with stream:
             position = 0
             try:
@@ -208,10 +217,10 @@ class _Scan:
                 self._is_cut = END not in self._texts
             except InvalidMagic as error:
                 if position == 0:
-                    raise DataError(f"{self.path}: no MCAP file: {error}") from None
+                    raise DataError(f"no MCAP file: {error}") from None
             except (McapError, ValueError, struct.error, OverflowError):  # cut, or damaged between two records
                 if position == 0:
-                    raise DataError(f"{self.path}: no MCAP file: it ends before its first record") from None
+                    raise DataError("no MCAP file: it ends before its first record") from None
             self._num_unread_bytes = size - position if self._is_cut else 0
 
     def _chunk(self, chunk: Any) -> Iterator[Message]:

@@ -237,8 +237,10 @@ def test_what_is_no_log_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.mcap").write_bytes(content)
     with pytest.raises(DataError, match="no MCAP file"):
         read_log(tmp_path / "x.mcap")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"nothing.mcap: cannot be read"):
         read_log(tmp_path / "nothing.mcap")
+    with pytest.raises(DataError, match=r"nothing.mcap: cannot be read"):
+        next(read_images(tmp_path / "nothing.mcap", "front"))
 
 
 def test_an_mcap_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_an_mcap_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
     writer = Writer(str(tmp_path / "x.mcap"))
     writer.start()
     writer.finish()
-    with pytest.raises(DataError, match="no log of a run"):
+    with pytest.raises(DataError, match=r"x.mcap: no log of a run"):
         read_log(tmp_path / "x.mcap")
 
 
