@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robovlms.robot.action import MOVING_TYPES, ActionType, RobotAction
@@ -196,21 +196,41 @@ def test_what_is_around_an_answer(text: str) -> None:
 def test_what_is_no_clear_answer_is_refused(text: str) -> None:
     for actions in (PARSER.parse_sequence(text), PARSER.parse_sequence(f"{ASKED} {text}", ASKED)):
         assert all(action.action_type in (UNKNOWN, STOP) and action.velocity == (0, 0, 0) for action in actions)
-    assert PARSER.parse_text_output(text).action_type is (STOP if text.endswith("not go forward.") else UNKNOWN) or (
-        text == "The robot should not go forward."
-    )
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["아마 왼쪽으로 도세요", "죄송하지만 할 수 없습니다. 전진", "왼쪽 또는 오른쪽", "tal vez gira", "no puedo. gira"],
-)
-def test_doubt_and_refusals_in_other_languages(text: str) -> None:
-    def moves(words: str) -> list[RobotAction]:
-        return [RobotAction(MOVE, linear_x=0.3, confidence=1.0, description=words)]
+OTHER_LANGUAGES = {
+    "왼쪽으로 도세요. 왜냐하면 앞이 막혔기 때문입니다.": LEFT,
+    "이유: 앞이 막혔다.\n행동: 왼쪽으로 돌아": LEFT,
+    "**왼쪽으로 회전**": LEFT,
+    "최종 답: 왼쪽으로 돌아": LEFT,
+    '{"action": "왼쪽으로 도세요"}': LEFT,
+    "1. 왼쪽으로 돌아\n2. 멈춰": LEFT,
+    "답: 정지": HALT,
+    "멈추거나 앞으로 가세요": HALT,
+    "왼쪽 또는 오른쪽으로 도세요": NOTHING,
+    "앞으로 가거나 왼쪽으로 도세요": NOTHING,
+    "아마 왼쪽으로 도세요": NOTHING,
+    "죄송합니다. 왼쪽으로 도세요": NOTHING,
+    "다음을 하지 마세요:\n- 앞으로 가\n- 왼쪽으로 돌아": NOTHING,
+    "Respuesta: gira a la izquierda": LEFT,
+    "gira a la izquierda porque está bloqueado": LEFT,
+    "para o avanza": HALT,
+    "gira a la izquierda o a la derecha": NOTHING,
+    "No puedo. gira a la izquierda": NOTHING,
+}
 
-    (action,) = settle(extract_answer(text), moves)
-    assert (action.action_type, action.velocity) == (UNKNOWN, (0, 0, 0)) or "또는" in text
+
+@pytest.fixture(scope="module")
+def all_languages() -> VLAActionParser:
+    return VLAActionParser()
+
+
+@pytest.mark.parametrize("text", OTHER_LANGUAGES)
+def test_answers_in_other_languages(text: str, all_languages: VLAActionParser) -> None:
+    prompt = "로봇은 이동, 회전, 정지할 수 있습니다. 무엇을 해야 합니까?"
+    for said_text, asked in ((text, ""), (f"{prompt} {text}", prompt), (f"USER: {prompt} ASSISTANT: {text}</s>", "")):
+        action = all_languages.parse_text_output(said_text, asked)
+        assert (action.action_type, action.linear_x, action.angular_z) == OTHER_LANGUAGES[text]
 
 
 def test_plain_commands_are_left_as_they_are() -> None:
@@ -360,6 +380,7 @@ def test_an_action_written_as_json_is_read_again(action: RobotAction) -> None:
     assert {**read.to_dict(), "description": ""} == {**action.to_dict(), "description": ""}
 
 
+@settings(max_examples=50)
 @given(
     st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda some: st.lists(some, max_size=3))
 )

@@ -22,6 +22,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         parser = ArgumentParser()
         add_parse_flags(parser)
+        if not {"--boxes", "--language"} & set(arguments):
+            arguments = ("--language", "english", *arguments)  # reading the words of every language takes a while
         run_parse(parser.parse_args(arguments))
         return capsys.readouterr().out
 
