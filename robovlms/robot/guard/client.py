@@ -48,6 +48,7 @@ class GuardClient:
         config: how the guard drives.
 
     Attributes:
+        schedule: how the system runs the guard: "realtime", "high" or "normal"; see `GuardConfig.realtime`.
         num_dropped: commands that did not fit because the guard did not read; a stop is never among them while the
             guard works.
     """
@@ -63,6 +64,7 @@ class GuardClient:
         self._failure: str | None = None
         self._has_given_up = threading.Event()
         self._is_closed = False
+        self.schedule = "normal"
         self.num_dropped = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._urgent: Channel
@@ -209,6 +211,7 @@ class GuardClient:
             raise kind.get(message[1], SafetyError)(message[2])
         if message[:2] != ["ready", VERSION]:
             raise SafetyError(f"the guard speaks version {message[1:2]}, the brain {VERSION}: install the same package")
+        self.schedule = message[2]
 
     def _tell(self, channel: Channel, name: str, *values: Any) -> int | None:
         """Send a message; return its number, None if it did not fit."""

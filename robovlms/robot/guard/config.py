@@ -22,6 +22,9 @@ class GuardConfig:
         rate_hz: commands per second to the robot.
         watchdog_s: without a command for so long, the robot comes to rest; without a sign of the guard for so long,
             the client takes over.
+        realtime: ask the system to run the guard before everything else (SCHED_RR, sched(7)), so that a brain that
+            computes on all cores does not make it late; granted to root, and to users with `rtprio` in limits.conf(5).
+            False for a driver that computes much itself, as a simulator does.
         measured: where the joints of an arm are at the start, rad or m; None for a base.
 
     Raises:
@@ -35,6 +38,7 @@ class GuardConfig:
     limits: dict[str, Any]
     rate_hz: float = 50.0
     watchdog_s: float = 0.2
+    realtime: bool = True
     measured: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:

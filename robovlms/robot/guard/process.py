@@ -43,6 +43,8 @@ from robovlms.robot.output.record import TickRecord
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 HELLO_TIMEOUT_S = 10.0
 LOOK_AROUND_S = 0.05  # how often it is checked that the parent lives and the output works
+REALTIME_PRIORITY = 10  # of 1 to 99: above ordinary processes, below the kernel's own threads (50)
+HIGH_PRIORITY = -10  # of 19 to -20, setpriority(2)
 MAX_AT_ONCE = 64  # messages of `stream` that are read before `urgent` is looked at again
 
 
@@ -74,13 +76,14 @@ class Guard:
             if config is None:
                 return 0
             self._body = config.body
+            schedule = _raise_priority() if config.realtime else "normal"  # before there are threads: they inherit it
             self._output = _open_output(config, self._report)
         except RoboVLMsError as error:
             self._urgent.send("refused", type(error).__name__, str(error))
             return 2
         try:
             with self._output:
-                self._urgent.send("ready", VERSION, os.getpid())
+                self._urgent.send("ready", VERSION, schedule)
                 self._serve()
         except SafetyError as error:
             self._urgent.send("failed", str(error))
@@ -163,6 +166,20 @@ class Guard:
             while waiting:
                 self._urgent.send("ack", waiting.popleft())
         self._stream.send("tick", record.to_dict())
+
+
+def _raise_priority() -> str:
+    """Run before other processes as far as the system lets us; return how: "realtime", "high" or "normal"."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME_PRIORITY))
+        return "realtime"
+    except OSError:
+        pass  # not granted; the next best thing
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, HIGH_PRIORITY)
+        return "high"
+    except OSError:
+        return "normal"
 
 
 def _config_of(message: list[Any]) -> GuardConfig:

@@ -46,7 +46,7 @@ class FakeRobot:
         self._socket.settimeout(0.05)
         self.port = self._socket.getsockname()[1]
         self.arrivals: list[tuple[float, dict]] = []
-        self._is_closing = False
+        self._is_closing, self._mark = False, threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -69,12 +69,20 @@ class FakeRobot:
         """The last that was asked for, m/s."""
         return self.arrivals[-1][1]["linear"][0] if self.arrivals else None
 
+    def settle(self) -> None:
+        """Wait until everything that was sent so far has been read: a mark that is sent now comes after it."""
+        self._mark.clear()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"mark", ("127.0.0.1", self.port))
+        assert self._mark.wait(10.0)
+
     def since(self, start: float) -> list[tuple[float, float]]:
         """(time, speed) of each message from `start` on."""
         return [(at, fields["linear"][0]) for at, fields in self.arrivals if at >= start]
 
     def stopping(self, fault_at: float, speed: float) -> tuple[float, float]:
         """Seconds from the fault until braking began, and until the first zero; it must stay zero."""
+        self.settle()
         after = self.since(fault_at)
         began = next((at for at, now in after if now < speed), None)
         zero = next((at for at, now in after if now == 0.0), None)
@@ -89,6 +97,9 @@ class FakeRobot:
         while not self._is_closing:
             with suppress(TimeoutError):
                 data, control, _, _ = self._socket.recvmsg(2048, 64)
+                if data == b"mark":
+                    self._mark.set()
+                    continue
                 seconds, nanoseconds = struct.unpack("qq", control[0][2])
                 self.arrivals.append((seconds + nanoseconds * 1e-9 - offset, decode(data)))
 
@@ -126,10 +137,13 @@ class Brain:
 
 
 class Pacer:
-    """Hands a command over at 50 Hz from a thread of its own, as a brain does, until it is told to hang."""
+    """Hands a command over at 50 Hz from a thread of its own, as a brain does, until it is told to hang.
+
+    `stamp` is that of the last command, `last_at` when it had been handed over.
+    """
 
     def __init__(self, submit: Callable[[float], object]) -> None:
-        self._submit, self._hangs, self.last_at = submit, threading.Event(), 0.0
+        self._submit, self._hangs, self.stamp, self.last_at = submit, threading.Event(), 0.0, 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -142,14 +156,16 @@ class Pacer:
     def _run(self) -> None:
         with suppress(SafetyError):  # what is driven may be broken on purpose
             while not self._hangs.wait(TICK_S):
+                self.stamp = time.monotonic()
+                self._submit(self.stamp)
                 self.last_at = time.monotonic()
-                self._submit(self.last_at)
 
 
 class Lateness:
-    """How late this machine lets processes run that do nothing but sleep for 2 ms, two of them at a time.
+    """How late this machine lets run who does nothing but sleep for 2 ms: two processes, and a thread of this one.
 
-    A trial may be later than its bound by the time that was withheld from such a process during it, and by no more.
+    A trial may be later than its bound by exactly the time that was withheld from one of them while it ran: the guard
+    and the process that makes the fault and looks at the clock are treated no better by the machine.
     """
 
     SCRIPT = (
@@ -164,15 +180,29 @@ class Lateness:
         self._processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
         self._found: list[list[tuple[float, float]]] = [[], []]
         self._rest = [b"", b""]
+        self._here: list[tuple[float, float]] = []
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._sleep, daemon=True)
+        self._thread.start()
 
     def between(self, start: float, end: float) -> float:
-        """Seconds withheld from one of them within a time."""
+        """Seconds withheld within a time: from a process in all, or from this one at a stretch."""
         time.sleep(0.01)  # a sleeper that is late reports after it
         self._read()
-        return max(sum(over for at, over in found if at + over + 0.002 > start and at < end) for found in self._found)
+        sums = [sum(over for at, over in found if at + over + 0.002 > start and at < end) for found in self._found]
+        return max(*sums, *(over for at, over in list(self._here) if at + over + 0.002 > start and at < end), 0.0)
+
+    def _sleep(self) -> None:
+        while not self._is_closing.is_set():
+            before = time.monotonic()
+            time.sleep(0.002)
+            if (over := time.monotonic() - before - 0.002) > 0.0005:
+                self._here.append((before, over))
 
     def close(self) -> None:
         """End them."""
+        self._is_closing.set()
+        self._thread.join()
         for process in self._processes:
             process.kill()
             process.wait()

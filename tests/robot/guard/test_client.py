@@ -48,12 +48,15 @@ def _zero_after(robot: FakeRobot, start: float) -> float:
 
 def test_it_drives_tells_and_ends_in_zero(robot: FakeRobot):
     with GuardClient(robot.config) as guard:
+        policy = {"realtime": os.SCHED_RR}.get(guard.schedule, os.SCHED_OTHER)
+        assert os.sched_getscheduler(guard.pid) == policy
         assert os.getsid(guard.pid) == guard.pid, "a session of its own: Ctrl-C goes to the brain alone"
         _drive(guard, robot)
         wait_for(lambda: guard.newest is not None and guard.newest.sent.linear_x == SLOW)
         pid = guard.pid
     records = guard.records()
     assert not is_alive(pid)
+    robot.settle()
     assert robot.arrivals[-1][1]["stop"]
     assert [record.index for record in records] == list(range(len(records)))
     with pytest.raises(SafetyError, match="closed"):
@@ -182,7 +185,7 @@ def test_a_storm_at_ten_thousand_a_second_does_not_delay_a_stop(robot: FakeRobot
     assert rate > 5000
 
 
-def test_records_that_nobody_reads_cost_neither_a_tick_nor_a_stop(robot: FakeRobot):
+def test_records_that_nobody_reads_cost_neither_a_tick_nor_a_stop(robot: FakeRobot, lateness: Lateness):
     config = GuardConfig.from_dict({**robot.config.to_dict(), "rate_hz": 200.0})
     with _DeafBrain(config) as brain:
         wait_for(lambda: len(robot.arrivals) > 1000, 20.0)  # the pipe has room for some 280
@@ -190,7 +193,9 @@ def test_records_that_nobody_reads_cost_neither_a_tick_nor_a_stop(robot: FakeRob
         wait_for(lambda: robot.speed == SLOW)
         at = time.monotonic()
         brain.urgent.send("estop", 2, "full")
-        assert _zero_after(robot, at) < 0.1
+        took = _zero_after(robot, at)
+        assert took <= 2 / 200.0 + lateness.between(at, at + took)
+    robot.settle()
     assert robot.arrivals[-1][1]["stop"]
 
 
@@ -215,7 +220,9 @@ def test_records_that_nobody_reads_cost_neither_a_tick_nor_a_stop(robot: FakeRob
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_message_that_is_none_stops_the_robot_and_not_the_guard(robot: FakeRobot, message: object):
+def test_a_message_that_is_none_stops_the_robot_and_not_the_guard(
+    robot: FakeRobot, lateness: Lateness, message: object
+):
     with _DeafBrain(robot.config) as brain:
 
         def drives() -> bool:
@@ -228,7 +235,8 @@ def test_a_message_that_is_none_stops_the_robot_and_not_the_guard(robot: FakeRob
         at = time.monotonic()
         data = message if isinstance(message, bytes) else msgpack.packb(message)
         brain.stream._connection.send(data)
-        assert _zero_after(robot, at) < 0.15, "sooner than by the watchdog"
+        took = _zero_after(robot, at)
+        assert took <= 2 * TICK_S + lateness.between(at, at + took), "sooner than by the watchdog"
         wait_for(drives)
 
 
@@ -318,6 +326,7 @@ def test_a_parent_that_dies_while_others_hold_its_channels_is_noticed(robot: Fak
         wait_for(lambda: robot.speed == SLOW)
         parent.kill()
     wait_for(lambda: not is_alive(pid))
+    robot.settle()
     assert robot.arrivals[-1][1]["stop"]
     for pair in pairs:
         pair[0].close()
@@ -355,13 +364,13 @@ def test_an_arm_holds_where_it_is():
 
 def test_the_guard_is_small_and_starts_fast():
     code = (
-        "import sys, time; start = time.perf_counter(); import robovlms.robot.guard.process;"
+        "import sys, time; start = time.process_time(); import robovlms.robot.guard.process;"
         "memory = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0];"
-        "print(time.perf_counter() - start, memory, 'torch' in sys.modules)"
+        "print(time.process_time() - start, memory, 'torch' in sys.modules)"
     )
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
     seconds, kib = min((float(run.stdout.split()[0]), int(run.stdout.split()[1])) for run in runs)
-    print(f"\nimport {seconds * 1e3:.0f} ms, {kib / 1024:.0f} MiB")
+    print(f"\nimport {seconds * 1e3:.0f} ms of processor time, {kib / 1024:.0f} MiB")
     assert seconds < 0.3
     assert kib < 60 * 1024
     assert all(run.stdout.split()[2] == "False" for run in runs)

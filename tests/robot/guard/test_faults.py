@@ -85,7 +85,7 @@ def _driving(robot: FakeRobot, guard: GuardClient | ShieldedOutput, speed: float
 def _wait_until_fast(robot: FakeRobot, pacer: Pacer, speed: float = SLOW) -> None:
     wait_for(lambda: robot.speed == speed)
     moves_at = time.monotonic()
-    wait_for(lambda: pacer.last_at > moves_at)
+    wait_for(lambda: pacer.stamp > moves_at)
 
 
 @pytest.mark.parametrize(("speed", "ramp_s"), [(SLOW, 0.0), (FAST, RAMP_S)], ids=["slow", "with a ramp"])
@@ -106,7 +106,9 @@ def test_the_camera_gives_one_stamp_again_and_again(lateness: Lateness):
     gate = Gate("camera repeats its stamp", lateness)
 
     def deed(robot: FakeRobot, guard: GuardClient) -> None:
-        fault_at = _driving(robot, guard).hang()
+        before = _driving(robot, guard)
+        before.hang()
+        fault_at = before.stamp
         pacer = Pacer(lambda now: guard.submit((SLOW, 0.0, 0.0), 0.9, fault_at))
         wait_for(lambda: robot.speed == 0.0)
         time.sleep(2 * TICK_S)
@@ -167,6 +169,7 @@ def test_the_brain_is_killed(lateness: Lateness, number: signal.Signals):
             wait_for(lambda: robot.speed == SLOW)
             fault_at = brain.signal(number)
             wait_for(lambda: not is_alive(brain.guard_pid))
+            robot.settle()
             assert robot.arrivals[-1][1]["stop"], "the last message is zero"
             gate.judge(fault_at, robot.stopping(fault_at, SLOW), BOUND_S)
 
@@ -231,6 +234,7 @@ def test_a_signal_to_the_guard_ends_in_zero(lateness: Lateness, number: signal.S
             pacer.hang()
             with pytest.raises(SafetyError, match="the guard is gone"):
                 guard.close()
+            robot.settle()
             assert robot.arrivals[-1][1]["stop"], "the last message is zero"
             gate.judge(fault_at, robot.stopping(fault_at, SLOW), 2 * TICK_S)
             assert gone_after <= 1.0 + lateness.between(fault_at, fault_at + gone_after)
