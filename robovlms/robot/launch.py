@@ -116,7 +116,7 @@ def _simulated(config: RobotConfig, film: Path | None, say: Callable[[str], None
         for name, (x, y) in robot.things.items():
             say(f"room    {name} at ({x:.1f}, {y:.1f}) m")
         if film is not None:
-            title = str(next(iter(config.task.options.values()), ""))
+            title = f"{config.task.name}: " + " ".join(str(value) for value in config.task.options.values())
             camera = Film(robot.picture_port, film, title, config.simulator.fps)
             parts.callback(lambda: say(f"film: {camera.close()}"))
         yield with_ports(config, robot.command_port, robot.picture_port)

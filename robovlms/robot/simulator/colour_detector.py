@@ -17,7 +17,13 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 # colour -> (from, to) on the circle of hues, in [0, 1); red lies across its seam
-_HUES = {"red": (0.96, 0.04), "yellow": (0.11, 0.20), "green": (0.25, 0.45), "blue": (0.60, 0.70), "purple": (0.71, 0.83)}
+_HUES = {
+    "red": (0.96, 0.04),
+    "yellow": (0.11, 0.20),
+    "green": (0.25, 0.45),
+    "blue": (0.60, 0.70),
+    "purple": (0.71, 0.83),
+}
 _NAMES = {"빨간": "red", "노란": "yellow", "초록": "green", "파란": "blue", "보라": "purple"}
 _LEAST_SATURATION, _LEAST_VALUE = 0.55, 0.35
 _CELL_PX, _FULL_CELL = 4, 0.5  # a cell counts if half of it has the colour: noise does not

@@ -12,7 +12,7 @@ from robovlms.errors import ConfigError, SafetyError
 from robovlms.robot.cameras.simulator import SimulatorCamera
 
 _BAR_PX = 28
-_GIF_COLOURS = 64
+_GIF_COLOURS, _GIF_STEP = 128, 8  # grey levels that count as one: the camera's noise would triple the file
 _TRAIL = (255, 120, 0)
 
 
@@ -57,8 +57,9 @@ class Film:
         try:
             while not self._is_closing:
                 self._camera.read()
-                picture = Image.fromarray(compose(self._camera.last, self._title))
-                self._frames.append(picture.quantize(_GIF_COLOURS) if self._path.suffix == ".gif" else picture)
+                picture = compose(self._camera.last, self._title)
+                is_gif = self._path.suffix == ".gif"
+                self._frames.append(_with_few_colours(picture) if is_gif else Image.fromarray(picture))
         except SafetyError:
             return  # the simulator has ended, and so has the film
 
@@ -77,6 +78,11 @@ class Film:
                 frame = av.VideoFrame.from_image(picture)
                 container.mux(stream.encode(frame.reformat(stream.width, stream.height)))
             container.mux(stream.encode())
+
+
+def _with_few_colours(picture: np.ndarray) -> Image.Image:
+    flat = np.minimum((picture.astype(np.uint16) + _GIF_STEP // 2) // _GIF_STEP * _GIF_STEP, 255).astype(np.uint8)
+    return Image.fromarray(flat).quantize(_GIF_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
 
 def compose(picture: dict[str, Any], title: str) -> UInt8[np.ndarray, "h w 3"]:
