@@ -72,6 +72,7 @@ def build_clause(draft: Draft, sense: Sense, mood: Mood, vocabulary: KoreanVocab
     if verb in MOVING and verb != "slide" and draft.is_parallel and directions:
         verb = "slide"
     num_words = len(draft.words)
+    num_unknown = draft.num_unknown + sum(not one.is_known for one in draft.things if one is not thing)
     is_refused = verb in (*MOVING, "navigate", "avoid") and _is_doubtful(draft, verb, thing)
     if is_refused and mood != "prohibition":
         verb = None
@@ -89,7 +90,7 @@ def build_clause(draft: Draft, sense: Sense, mood: Mood, vocabulary: KoreanVocab
         angle_deg=draft.angle_deg,
         speed=draft.speed,
         num_words=num_words,
-        num_understood=max(0, num_words - draft.num_unknown) if verb else 0,
+        num_understood=max(0, num_words - num_unknown) if verb else 0,
     )
 
 
@@ -119,14 +120,14 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
     if sense.verb in ("unknown", "do", ""):
         return None, None
     if sense.verb == "stay":
-        return ("stop", None) if draft.is_still or not draft.things and not draft.num_unknown else (None, None)
+        return ("stop", None) if draft.is_still or (not draft.things and not draft.num_unknown) else (None, None)
     if sense.stem == "세우":
         return ("stop", None) if not name or name in sets["vehicle"] else ("other", target)
     if name in sets["gripper"] and sense.stem in ("열", "펴", "벌리", "놓", "풀"):
         return "release", None
     if name in sets["gripper"] and sense.stem in ("닫", "쥐", "오므리", "접"):
         return "grab", None
-    if sense.stem == "들" and (name in _HEARING or name in _LIMBS) or (sense.stem == "따르" and name in _LIQUIDS):
+    if (sense.stem == "들" and (name in _HEARING or name in _LIMBS)) or (sense.stem == "따르" and name in _LIQUIDS):
         return "other", None
     verb, thing = _with_goal(draft, sense)
     if thing and thing.text in sets["nowhere"]:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from robovlms.robot.language.hangul import is_hangul
-
 _FIRST_MARK = 0xE000  # private use area of Unicode: no text has a meaning there
 MAX_QUANTITIES = 200
 _DIGITS = r"\d[\d,]{0,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,5})?|\.\d{1,20}"  # bounded, so that no text takes long
 _BEFORE_WORD, _BEFORE_DIGIT = r"(?:(?<![가-힣\w])|(?<=으로))", r"(?<![a-z0-9.,])"
+_AFTER_A_COUNT = frozenset(
+    ("만", "간", "동안", "동안만", "씩", "정도", "쯤", "을", "를", "로", "후", "뒤", "후에", "뒤에")
+)
 _REST = re.compile(r"[가-힣]*")
 
 
@@ -48,21 +49,22 @@ class QuantityFinder:
         self._factors: dict[str, tuple[Literal["distance", "angle", "other"], float]] = {
             **{str(unit): ("distance", float(factor)) for unit, factor in units["metres"].items()},
             **{str(unit): ("angle", float(factor)) for unit, factor in units["degrees"].items()},
-            **{unit: ("other", 1.0) for unit in str(units["nothing"]).split()},
+            **dict.fromkeys(str(units["nothing"]).split(), ("other", 1.0)),
         }
         sino = "".join(numbers["sino_digits"]) + "".join(numbers["sino_powers"]) + numbers["ten_thousand"]
         self._sino = frozenset(sino)
         self._special = {
-            **{word: math.inf for word in str(numbers["infinite"]).split()},
-            **{word: math.nan for word in str(numbers["not_a_number"]).split()},
+            **dict.fromkeys(str(numbers["infinite"]).split(), math.inf),
+            **dict.fromkeys(str(numbers["not_a_number"]).split(), math.nan),
         }
         native, special = _alternatives(numbers["native"]), _alternatives(self._special)
-        words = rf"{special}|(?:(?:열|스물|서른|마흔|쉰|예순|일흔|여든|아흔)\s?)?{native}|[{sino}]{{1,12}}(?:\s[{sino}]{{1,12}})?"
+        tens = _alternatives(word for word, value in numbers["native"].items() if value >= 10)
+        words = rf"{special}|(?:{tens}\s?)?{native}|[{sino}]{{1,12}}(?:\s[{sino}]{{1,12}})?"
         spelled = rf"(?:{words})(?:\s?{numbers['point']}\s?[{sino}](?:\s?[{sino}]){{0,6}})?"
         minus = _alternatives(str(numbers["minus"]).split())
         self._pattern = re.compile(
-            rf"(?:(?P<minus>{minus}\s*|(?<![\w가-힣])[-−]\s*))?"
-            rf"(?:(?P<range>{_BEFORE_DIGIT}\d{{1,12}}(?:\.\d{{1,12}})?\s*[~∼]\s*)?"
+            rf"(?:(?P<minus>{minus}\s*|(?<![\da-z])[-−–]\s*))?"
+            rf"(?:(?P<range>{_BEFORE_DIGIT}\d{{1,12}}(?:\.\d{{1,12}})?\s*[-−–~∼]\s*)?"
             rf"(?P<whole>(?:{_BEFORE_DIGIT}\d{{1,6}}|{_BEFORE_WORD}[{sino}]{{1,6}})\s?분의\s?)?"
             rf"(?:{_BEFORE_DIGIT}(?P<digits>{_DIGITS})(?:\s?/\s?(?P<divisor>\d{{1,6}}))?|{_BEFORE_WORD}(?P<spelled>{spelled}))"
             rf")\s*(?P<unit>{_alternatives(self._factors)})(?P<half>\s?반(?![가-힣]))?",
@@ -75,16 +77,26 @@ class QuantityFinder:
         for match in self._pattern.finditer(text):
             quantity = self._read(match) if len(found) < MAX_QUANTITIES else None
             rest = _REST.match(text, match.end())
-            if quantity is None or (rest and rest[0] and not self._can_follow(rest[0])):
+            letters = rest[0] if rest else ""
+            if quantity is None or not self._may_be_followed(match, quantity, letters):
                 continue
-            if match["unit"].isascii() and text[match.end() : match.end() + 1].isascii():
-                if text[match.end() : match.end() + 1].isalnum():
-                    continue
             mark = chr(_FIRST_MARK + len(found))
             found[mark] = quantity
             parts += [text[end : match.start()], f" {mark} "]
             end = match.end()
         return "".join([*parts, text[end:]]), found
+
+    def _may_be_followed(self, match: re.Match[str], quantity: Quantity, letters: str) -> bool:
+        """Whether this is a quantity, and not the beginning of other words: "이 도로" is this road, "한도" a limit."""
+        unit, spelled = match["unit"], match["spelled"]
+        behind = match.string[match.end() : match.end() + 1]
+        if unit.isascii() and behind.isascii() and behind.isalnum():
+            return False
+        if unit == "도" and spelled and not set(spelled) & set(self._numbers["sino_powers"]):
+            return not letters and spelled[-1] in self._numbers["sino_digits"] and match[0][-2].isspace()
+        if quantity.kind == "other" and letters:
+            return letters in _AFTER_A_COUNT
+        return not letters or self._can_follow(letters)
 
     def _read(self, match: re.Match[str]) -> Quantity | None:
         """The quantity of a match; None for what only looks like one, as "이 도로" ("this road") does."""

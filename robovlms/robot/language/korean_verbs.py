@@ -44,7 +44,9 @@ _LINKS: dict[str, Outcome] = {
     "negated": "statement",
     "obligation": "condition",
 }
-_STOPPING = frozenset({"question", "obligation", "negated", "quote", "dictionary", "memo"})  # whatever is said of it: stop
+_STOPPING = frozenset(
+    {"question", "obligation", "negated", "quote", "dictionary", "memo"}
+)  # whatever is said of it: stop
 _ADNOMINALS = ("adnominal", "present_adnominal", "future_adnominal")
 _NOT_TAKEN, _GO_ON = "", "on"
 _SOFT_WORDS = frozenset({"word", "ask", "slow", "fast"})  # may stand between a verb and its auxiliary: "가지 좀 마"
@@ -202,7 +204,9 @@ class _Walk:
         if kind == "then":
             return "condition" if is_future else "sequence"
         if kind == "being":
-            return "command" if is_future and following.text in self.groups.vocabulary.after_verb["duty"] else "statement"
+            return (
+                "command" if is_future and following.text in self.groups.vocabulary.after_verb["duty"] else "statement"
+            )
         return {"rather": "instead", "when": "condition"}.get(kind, _NOT_TAKEN)
 
     def _decide(self, ending: Ending) -> Outcome:
@@ -226,7 +230,7 @@ class _Walk:
         if self.is_obliged or ending.is_future:
             return "statement" if self.sense.verb != "stop" or ending.is_future else "command"
         if self.is_progressive and self.sense.verb not in ("stop", "stay"):
-            return "statement" if role not in _LINKS else _LINKS[role]
+            return _LINKS.get(role, "statement")
         if role in _FINAL:
             return "command"
         return _LINKS[role]
@@ -272,4 +276,3 @@ def _chosen(forms: tuple[Form, ...], following: Part | None) -> Ending:
         if not (at_end and is_link and len(forms) > 1) and not (not at_end and form.ending.role == "question"):
             return form.ending
     return forms[0].ending
-

@@ -197,7 +197,9 @@ def _build(content: dict[str, Any], where: str) -> KoreanVocabulary:
         units=content["units"],
         numbers=content["numbers"],
         starts=_first_syllables(stems),
-        auxiliary_starts=_first_syllables(jamo for jamo, entries in stems.items() if any(e.auxiliary for e, _ in entries)),
+        auxiliary_starts=_first_syllables(
+            jamo for jamo, entries in stems.items() if any(e.auxiliary for e, _ in entries)
+        ),
         longest_base=max(map(len, stems)),
         longest_particle=max(map(len, particles)),
     )

@@ -20,6 +20,7 @@ from robovlms.robot.language.korean_vocabulary import Ending, Form, KoreanVocabu
 MAX_SYLLABLES = 24  # of a word; a longer one is not searched
 _UNKNOWN_VERB = Sense("unknown")
 _LINKING = frozenset({"sequence", "while", "interrupted", "condition", "negated", "cause", "purpose", "adnominal"})
+_STANDING = frozenset({"grab", "release", "point", "look", "find", "other"})
 _POLITE_TAILS = ("요", "용", "여", "염", "욤")
 
 
@@ -63,7 +64,7 @@ class WordReader:
     def read(self, word: str, quantities: Mapping[str, Quantity]) -> list[Part]:
         """Return the parts of a word; a single unknown part if it cannot be read."""
         if word[0] in quantities:
-            return [Part("number", word, quantity=quantities[word[0]])]
+            return [Part("number", quantities[word[0]].text, quantity=quantities[word[0]])]
         known = self.known(word)
         if known:
             return known
@@ -90,6 +91,8 @@ class WordReader:
         pronoun = self._pronoun(word)
         if pronoun:
             return [pronoun]
+        if word in self._vocabulary.after_verb["then"]:
+            return [Part("unknown", word, word)]
         named = self._named(word)
         if named and named.kind != "noun":
             return [named]
@@ -106,6 +109,12 @@ class WordReader:
             return None
         is_verb = role == "subject" and self._vocabulary.forms(word)  # 나가: "get out", not "I"
         return None if is_verb else Part("word", word, stem=noun, role=role, kinds=("pronoun",))
+
+    def is_order(self, word: str) -> bool:
+        """Whether a word is a deed or a verb that no other reading can be mistaken for: "멈춰", "정지해"."""
+        parts = [] if word in self._vocabulary.words else self.verbs(word) or self._deed_verb(word)
+        forms = parts[0].forms if parts else ()
+        return word in self._vocabulary.deeds or any(len(form.sense.stem) > 1 for form in forms)
 
     def verbs(self, word: str) -> list[Part]:
         """Return a verb with the auxiliaries that are written onto it; none if it is no verb."""
@@ -168,7 +177,7 @@ class WordReader:
         return search(0) or self._noun_then_verb(word)
 
     def _piece(self, text: str, is_first: bool) -> list[Part]:
-        return [] if len(text) == 1 and is_first else self.known(text)
+        return [] if len(text) == 1 and is_first and text not in self._nouns else self.known(text)
 
     def _noun_then_verb(self, word: str) -> list[Part] | None:
         """An unknown noun with a clear particle, and a verb: 스피커를켜줘, 편의점으로가."""
@@ -245,7 +254,9 @@ def _may_stand(parts: list[Part], start: int, end: int, word: str) -> bool:
     if part.kind == "deed" and not is_last:
         return size > 1
     if part.kind == "noun":
-        return not is_last and part.role in ("", "object", "to") and (size > 1 or bool(part.role))
+        return not is_last and part.role in ("", "object", "to")
+    if part.kind == "unknown":
+        return start > 0  # "전진후좌회전"
     return size > 1 or part.kind == "number" or "not" in part.kinds
 
 
@@ -257,8 +268,8 @@ def _fits(parts: list[Part], rest: list[Part]) -> bool:
     if before.kind == "noun" and after.kind not in ("verb", "deed"):
         return False
     if after.kind == "verb" and len(after.text) == 1 and len(rest) == 1:
-        return before.kind in ("direction", "noun") and before.role in ("to", "object") or before.kind == "word"
+        is_led = before.kind in ("direction", "noun") and before.role in ("to", "object")
+        return is_led or before.kind == "word" or (before.kind == "direction" and after.forms[0].sense.verb == "look")
     if before.kind == "noun" and not before.role:
-        return len(after.text) > 1 and any(form.sense.verb in ("grab", "release", "other") for form in after.forms)
-    return True
-
+        return len(after.text) > 1 and any(form.sense.verb in _STANDING for form in after.forms)
+    return before.kind == "deed" if after.kind == "unknown" else True
