@@ -191,9 +191,15 @@ class ArgumentReader:
             if verb is not None and verb[0].directions and self.is_end(tokens, verb[1]):
                 args.excluded.extend(verb[0].directions)
                 return verb[1]
-            return None
+            return self._excluded_goal(tokens, contrast[1]) if args.thing is not None else None
         contrary = self.roles.contrary.match(tokens, start) if args.excluded else None
         return self._direction(tokens, contrary[1], args) if contrary is not None else None
+
+    def _excluded_goal(self, tokens: Sequence[Token], index: int) -> int | None:
+        """Read "not the bedroom" or "not to the bedroom" after "go to the kitchen"."""
+        goal = self.roles.destinations.match(tokens, index)
+        end = self.read_thing(tokens, goal[1] if goal else index)[2]
+        return end if end > index and self.is_end(tokens, end) else None
 
     def _joined_direction(
         self, tokens: Sequence[Token], index: int, args: Arguments, verb: str, is_forbidden: bool
@@ -236,6 +242,10 @@ class ArgumentReader:
                 return after
             if amount.kind == "bare" and not self._is_bare_angle(tokens, after, verb):
                 return None
+            if amount.kind == "bare" and value < 1:
+                if tokens[place].is_number:
+                    return None
+                value *= 360  # "turn left a quarter"
             name = "distance_m" if amount.kind == "distance" else "angle_deg"
             if getattr(args, name) is not None:
                 return None

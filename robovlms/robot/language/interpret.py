@@ -139,9 +139,13 @@ def _forbids_all_motion(clause: Clause) -> bool:
 def _takes_back(prohibition: Clause, command: Clause) -> bool:
     if prohibition.verb != command.verb or command.mood != "command":
         return False
-    if not prohibition.directions and prohibition.thing is None:
+    if not prohibition.directions and prohibition.thing is None and not prohibition.has_pronoun:
         return True
-    return (prohibition.directions, prohibition.thing) == (command.directions, command.thing)
+    return _about(prohibition) == _about(command)
+
+
+def _about(clause: Clause) -> tuple[object, ...]:
+    return clause.directions, clause.thing, clause.has_pronoun
 
 
 def _without_repeated_stops(actions: list[RobotAction]) -> list[RobotAction]:
@@ -167,7 +171,7 @@ def _wait_for_unknown(actions: list[RobotAction]) -> list[RobotAction]:
 
 def _understood_share(clauses: Sequence[Clause]) -> float:
     words = sum(clause.num_words for clause in clauses)
-    return sum(clause.num_understood for clause in clauses) / words if words else 0.0
+    return sum(min(clause.num_understood, clause.num_words) for clause in clauses) / words if words else 0.0
 
 
 def _confidence(action: RobotAction, share: float) -> float:
@@ -267,7 +271,13 @@ def _yaw_of_turn(clause: Clause, yaw: int) -> int:
 
 
 def _signs_of_go(along: int, aside: int, has_distance: bool) -> tuple[int, int, int] | None:
-    """ "Go left" may mean turning or sliding, "two metres to the left" can only be a translation."""
+    """Return the signs of going somewhere.
+
+    "Go left" may mean turning or sliding, "two metres to the left" can only be a translation, and "go two metres" is
+    said of the way ahead.
+    """
+    if has_distance and not along and not aside:
+        return 1, 0, 0
     if along and not aside:
         return along, 0, 0
     if along > 0:

@@ -203,7 +203,7 @@ class NumberReader:
 
     def _whole(self, tokens: Sequence[Token], start: int) -> tuple[float, int]:
         """Return a number like "two hundred and five"; its end is `start` if there is none."""
-        total, index, can_join = 0.0, start, False
+        total, group, index, can_join = 0.0, 0.0, start, False
         while True:
             join = self._words.joins.match(tokens, index) if can_join else None
             article = self._words.articles.match(tokens, index) if index == start else None
@@ -211,14 +211,16 @@ class NumberReader:
             value = self._words.values.match(tokens, join[1] if join else index)
             multiplier = self._words.multipliers.match(tokens, index)
             if after_article is not None:
-                total, index = after_article
-            elif multiplier is not None and index > start:
-                total, index = total * multiplier[0], multiplier[1]
-            elif value is not None and (index == start or total >= 20 and value[0] < 100):
-                total, index = total + value[0], value[1]
+                group, index = after_article
+            elif multiplier is not None and (index > start or multiplier[0] >= 1000):
+                group, index = (group or 1.0) * multiplier[0], multiplier[1]
+            elif value is not None and (index == start or total + group >= 20 and value[0] < 1000):
+                group, index = group + value[0], value[1]
             else:
-                return total, index
-            can_join = total >= 20
+                return total + group, index
+            if group >= 1000:
+                total, group = total + group, 0.0
+            can_join = total + group >= 20
 
     def _decimals(self, tokens: Sequence[Token], whole: float, index: int) -> tuple[float, int]:
         scale = 0.1

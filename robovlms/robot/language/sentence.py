@@ -284,7 +284,10 @@ class SentenceReader:
             if words.gerunds.match(tokens, after) is not None:
                 return found[1]
             direction = words.directions.match(tokens, after)
-            if self._longest(tokens, direction[1] if direction else after, roles.turn_nouns) is not None:
+            nouns = (roles.turn_nouns, roles.step_nouns)
+            if self._longest(tokens, direction[1] if direction else after, *nouns) is not None:
+                return found[1]
+            if table is roles.noun_negations and direction is not None and direction[0] in ("forward", "back"):
                 return found[1]
             hidden = words.verbs.match(tokens, index)
             is_verb = table is roles.negations and (hidden is None or hidden[1] < found[1])
@@ -419,7 +422,7 @@ class SentenceReader:
             if {sense.verb, args.meanwhile.verb} not in ({"go", "turn"}, {"go", "curve"}):
                 return None
             return VerbSense("curve", (*sense.directions, *args.meanwhile.directions), sense.speed)
-        if sense.verb == "go" and args.is_sideways:
+        if sense.verb == "go" and args.is_sideways and {"left", "right"} & set(args.directions):
             return dataclasses.replace(sense, verb="slide")
         return sense
 
