@@ -23,12 +23,56 @@ needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the public 
 PARSER = VLAActionParser()
 ENGLISH = [(text, answer) for _, text, answer in lines("english")]
 PLAIN = sorted(
-    text for text, answer in ENGLISH if ";" not in answer and answer.startswith(("move", "turn 00+", "turn 00-", "grab"))
+    text
+    for text, answer in ENGLISH
+    if ";" not in answer and answer.startswith(("move", "turn 00+", "turn 00-", "grab"))
 )
-SIMPLE = ["go forward", "turn left", "back up 2 m", "strafe right", "pick up the cup", "go to the kitchen", "stop", "look up"]
+SIMPLE = [
+    "go forward",
+    "turn left",
+    "back up 2 m",
+    "strafe right",
+    "pick up the cup",
+    "go to the kitchen",
+    "stop",
+    "look up",
+]
 VOCABULARY = [
-    *("don't", "not", "never", "no", "stop", "turn", "go", "move", "left", "right", "forward", "back", "and", "then", ","),
-    *("but", "or", "if", "the", "box", "to", "in", "it", "2", "m", "degrees", "slowly", "please", "until", "while", "?"),
+    *(
+        "don't",
+        "not",
+        "never",
+        "no",
+        "stop",
+        "turn",
+        "go",
+        "move",
+        "left",
+        "right",
+        "forward",
+        "back",
+        "and",
+        "then",
+        ",",
+    ),
+    *(
+        "but",
+        "or",
+        "if",
+        "the",
+        "box",
+        "to",
+        "in",
+        "it",
+        "2",
+        "m",
+        "degrees",
+        "slowly",
+        "please",
+        "until",
+        "while",
+        "?",
+    ),
     *(".", "instead", "of", "turning", "going", "avoid", "he", "said", "after", "before", "half", "a", "fribble", "-1"),
 ]
 sentences = st.lists(st.sampled_from(VOCABULARY), max_size=12).map(" ".join)
@@ -80,7 +124,8 @@ def test_a_leading_stop_is_heard(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "polite", ["please {}", "{} please", "could you {}", "could you please {}?", "I want you to {}", "okay, {}", "{} now"]
+    "polite",
+    ["please {}", "{} please", "could you {}", "could you please {}?", "I want you to {}", "okay, {}", "{} now"],
 )
 @pytest.mark.parametrize("text", SIMPLE)
 def test_politeness_changes_nothing(text: str, polite: str) -> None:
@@ -90,7 +135,9 @@ def test_politeness_changes_nothing(text: str, polite: str) -> None:
 @pytest.mark.parametrize("text", PLAIN)
 def test_a_forbidden_command_never_moves(text: str) -> None:
     for lead in ("don't ", "never ", "please do not "):
-        if not text.casefold().startswith(("i ", "let", "if", "not", "would", "could", "can", "why", "how", "hey", "the ")):
+        if not text.casefold().startswith(
+            ("i ", "let", "if", "not", "would", "could", "can", "why", "how", "hey", "the ")
+        ):
             assert not any(PARSER.parse_text_output(lead + text.split(",")[0].split(".")[0]).velocity), lead + text
 
 
@@ -137,7 +184,9 @@ def test_a_half_understood_command_is_less_sure() -> None:
     assert 0 < place < plain
 
 
-@pytest.mark.parametrize("text", ["", " ", "\x00", "\ud800", "👍" * 50, "‮", "\n\n\n", "a" * 999, "(" * 500, "don't " * 200])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\x00", "\ud800", "👍" * 50, "‮", "\n\n\n", "a" * 999, "(" * 500, "don't " * 200]
+)
 def test_odd_texts(text: str) -> None:
     check(PARSER.parse_sequence(text))
     assert not any(PARSER.parse_text_output(text).velocity)

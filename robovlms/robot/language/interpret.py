@@ -116,11 +116,11 @@ def _prohibit(
     clause: Clause, actions: list[tuple[Clause, RobotAction]], has_command: bool
 ) -> list[tuple[Clause, RobotAction]]:
     """Return the actions so far after something was forbidden."""
+    if _forbids_all_motion(clause):
+        return [*((said, action) for said, action in actions if not any(action.velocity)), (clause, _stop(clause))]
     kept = [(said, action) for said, action in actions if not _takes_back(clause, said)]
     if len(kept) < len(actions):
         return [*kept, (clause, _stop(clause))]
-    if _forbids_all_motion(clause):
-        return [*((said, action) for said, action in actions if not any(action.velocity)), (clause, _stop(clause))]
     if clause.verb is None:
         return [*actions, (clause, _unknown("forbids something not understood: " + clause.text))]
     if has_command:
@@ -253,7 +253,7 @@ def _signs(clause: Clause) -> tuple[int, int, int] | None:
     along, around = sum(ahead), sum(yaw)
     if clause.verb == "turn":
         return None if along or clause.distance_m is not None else (0, 0, _yaw_of_turn(clause, around))
-    if "around" in directions or clause.angle_deg is not None and clause.verb != "curve":
+    if "around" in directions or (clause.angle_deg is not None and clause.verb != "curve"):
         return None
     if clause.verb == "curve":
         return (along or 1, 0, around) if around else None

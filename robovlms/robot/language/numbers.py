@@ -214,7 +214,7 @@ class NumberReader:
                 group, index = after_article
             elif multiplier is not None and (index > start or multiplier[0] >= 1000):
                 group, index = (group or 1.0) * multiplier[0], multiplier[1]
-            elif value is not None and (index == start or total + group >= 20 and value[0] < 1000):
+            elif value is not None and (index == start or (total + group >= 20 and value[0] < 1000)):
                 group, index = group + value[0], value[1]
             else:
                 return total + group, index

@@ -303,7 +303,9 @@ class _Builder:
 
     def _list(self, key: str, values: Any) -> list[str]:
         if not isinstance(values, list) or not all(isinstance(entry, str) and entry.strip() for entry in values):
-            raise ConfigError(f"{self._path}: {key}: expected a list of phrases, got {values!r}; quote yes, no, on, off")
+            raise ConfigError(
+                f"{self._path}: {key}: expected a list of phrases, got {values!r}; quote yes, no, on, off"
+            )
         return values
 
     def _mapping(self, key: str, values: Any) -> dict[Any, Any]:

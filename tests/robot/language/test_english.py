@@ -37,7 +37,9 @@ def test_left_and_right_are_mirrored(text: str) -> None:
 
 
 def test_speed_words_scale_velocities() -> None:
-    parser = VLAActionParser(["english"], linear_speed_mps=0.4, angular_speed_radps=0.8, slow_factor=0.25, fast_factor=2)
+    parser = VLAActionParser(
+        ["english"], linear_speed_mps=0.4, angular_speed_radps=0.8, slow_factor=0.25, fast_factor=2
+    )
     velocities = [parser.parse_text_output(f"go forward {word}").velocity for word in ("slowly", "", "quickly")]
     assert velocities == [(0.1, 0.0, 0.0), (0.4, 0.0, 0.0), (0.8, 0.0, 0.0)]
     assert parser.parse_text_output("turn right slowly").velocity == (0.0, 0.0, -0.2)

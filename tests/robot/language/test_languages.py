@@ -38,7 +38,11 @@ def test_every_vocabulary_is_registered() -> None:
 
 @pytest.mark.parametrize(
     ("languages", "message"),
-    [(["englisch"], "unknown language 'englisch'; did you mean 'english'"), ([], "expected a list"), ("english", "list")],
+    [
+        (["englisch"], "unknown language 'englisch'; did you mean 'english'"),
+        ([], "expected a list"),
+        ("english", "list"),
+    ],
 )
 def test_unknown_languages(languages: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -27,11 +27,20 @@ def test_a_verb_phrase_carries_directions_and_speed() -> None:
     [
         (lambda v: v.update(verb={}), "unknown key 'verb'; did you mean 'verbs'"),
         (lambda v: v["verbs"].update(trun=["trun"]), "unknown verb 'trun'; did you mean 'turn'"),
-        (lambda v: v["verbs"].update({"go foward": ["x"]}), "unknown direction or speed 'foward'; did you mean 'forward'"),
-        (lambda v: v["directions"].update(lefft=["lefft"]), "unknown concept in directions 'lefft'; did you mean 'left'"),
+        (
+            lambda v: v["verbs"].update({"go foward": ["x"]}),
+            "unknown direction or speed 'foward'; did you mean 'forward'",
+        ),
+        (
+            lambda v: v["directions"].update(lefft=["lefft"]),
+            "unknown concept in directions 'lefft'; did you mean 'left'",
+        ),
         (lambda v: v["roles"].update(filler=["eh"]), "unknown key in roles 'filler'; did you mean 'fillers'"),
         (lambda v: v["roles"].pop("fillers"), "roles: missing fillers"),
-        (lambda v: v["roles"].update(fillers=[False]), r"roles.fillers: expected a list of phrases.*quote yes, no, on, off"),
+        (
+            lambda v: v["roles"].update(fillers=[False]),
+            r"roles.fillers: expected a list of phrases.*quote yes, no, on, off",
+        ),
         (lambda v: v["roles"].update(fillers="eh"), "roles.fillers: expected a list of phrases, got 'eh'"),
         (lambda v: v["verbs"].update(point=["turn"]), "'turn' is given twice"),
         (lambda v: v["units"]["distance"].update(smoot="long"), "units.distance.smoot: expected a number, got 'long'"),
