@@ -1,4 +1,8 @@
-"""Checks of limits as they are made: one clear line per wrong value."""
+"""Checks of limits as they are made: one clear line per wrong value.
+
+Limits come from files and from people. Their fields are annotated as `float | Any`: what they hold in the end, and that
+anything may be given, so that a value of another type gets here and is refused by name.
+"""
 
 import dataclasses
 import math

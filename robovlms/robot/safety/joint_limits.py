@@ -1,7 +1,6 @@
 """What an arm may do: the one home of its limits."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,16 +31,16 @@ class JointLimits:
         SafetyError: if a value is wrong.
     """
 
-    names: tuple[str, ...]
-    position_low: tuple[float, ...]
-    position_high: tuple[float, ...]
-    max_velocity: tuple[float, ...]
-    max_acceleration: tuple[float, ...]
-    min_confidence: float = 0.3
-    max_observation_age_s: float = 0.5
-    max_step_s: float = 0.1
-    start_tolerance: float = 0.05
-    gripper_repeats: int = 1
+    names: tuple[str, ...] | Any
+    position_low: tuple[float, ...] | Any
+    position_high: tuple[float, ...] | Any
+    max_velocity: tuple[float, ...] | Any
+    max_acceleration: tuple[float, ...] | Any
+    min_confidence: float | Any = 0.3
+    max_observation_age_s: float | Any = 0.5
+    max_step_s: float | Any = 0.1
+    start_tolerance: float | Any = 0.05
+    gripper_repeats: int | Any = 1
 
     def __post_init__(self) -> None:
         names = listed(self.names)
@@ -71,7 +70,7 @@ class JointLimits:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "JointLimits":
+    def from_dict(cls, values: Any) -> "JointLimits":
         """Inverse of `to_dict`.
 
         Raises:

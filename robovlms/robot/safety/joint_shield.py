@@ -205,7 +205,7 @@ class JointShield:
     def _send(self, positions: Joints, velocities: Joints, gripper: str | None, reasons: list[Reason]) -> JointCommand:
         if self._latch.is_latched:  # asked last, so that a stop pressed during this step is obeyed by it
             positions, gripper, reasons = self.last.positions, self.last.gripper, [Reason.ESTOP]
-            velocities, self._is_started = (0.0,) * self.limits.num_joints, False
+            velocities = (0.0,) * self.limits.num_joints
         for reason in reasons:
             self.counters[reason] += 1
         self._velocities = velocities

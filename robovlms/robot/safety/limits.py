@@ -39,11 +39,11 @@ class ShieldLimits:
     max_velocity: Triple | Any
     max_acceleration: Triple | Any
     max_deceleration: Triple | Any
-    min_confidence: float = 0.3
-    max_observation_age_s: float = 0.5
-    max_step_s: float = 0.1
-    keep_direction: bool = True
-    zones: Zones | None = None
+    min_confidence: float | Any = 0.3
+    max_observation_age_s: float | Any = 0.5
+    max_step_s: float | Any = 0.1
+    keep_direction: bool | Any = True
+    zones: Zones | Any = None
 
     def __post_init__(self) -> None:
         for name in ("max_velocity", "max_acceleration", "max_deceleration"):
@@ -69,7 +69,7 @@ class ShieldLimits:
         return {**values, "zones": None if self.zones is None else self.zones.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ShieldLimits":
+    def from_dict(cls, values: Any) -> "ShieldLimits":
         """Inverse of `to_dict`.
 
         Raises:

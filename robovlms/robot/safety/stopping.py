@@ -1,6 +1,7 @@
 """How far a robot goes before it stands, at worst, with the limits and times it is run with."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from robovlms.robot.safety.checks import positive
 from robovlms.robot.safety.limits import ShieldLimits
@@ -38,10 +39,10 @@ class StoppingDistance:
 
 def stopping_distance(
     limits: ShieldLimits,
-    loop_period_s: float,
-    watchdog_s: float,
-    inference_s: float,
-    observation_s: float,
+    loop_period_s: float | Any,
+    watchdog_s: float | Any,
+    inference_s: float | Any,
+    observation_s: float | Any,
 ) -> StoppingDistance:
     """v·(t_observation + t_inference + t_watchdog + t_loop) + v·T/2 per axis, with T the time that braking takes.
 

@@ -31,7 +31,10 @@ class ActionValidator:
     """
 
     def __init__(
-        self, max_linear_speed: float = 0.5, max_angular_speed: float = 1.0, min_confidence: float = 0.3
+        self,
+        max_linear_speed: float | Any = 0.5,
+        max_angular_speed: float | Any = 1.0,
+        min_confidence: float | Any = 0.3,
     ) -> None:
         self._max_linear = positive("max_linear_speed", max_linear_speed)
         self._max_angular = positive("max_angular_speed", max_angular_speed)

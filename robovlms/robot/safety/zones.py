@@ -4,7 +4,6 @@ An area is a simple polygon, given by its corners in turn, or a rectangle, given
 frame of the pose that the shield is given.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +26,8 @@ class SlowZone:
         max_speed: of translation, m/s, positive.
     """
 
-    area: Polygon
-    max_speed: float
+    area: Polygon | Any
+    max_speed: float | Any
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "area", polygon("slow, area", self.area))
@@ -60,11 +59,11 @@ class Zones:
         SafetyError: if a value is wrong.
     """
 
-    margin_m: float
-    workspace: Polygon | None = None
-    keep_out: tuple[Polygon, ...] = ()
-    slow: tuple[SlowZone, ...] = ()
-    max_pose_age_s: float = 0.2
+    margin_m: float | Any
+    workspace: Polygon | Any = None
+    keep_out: tuple[Polygon, ...] | Any = ()
+    slow: tuple[SlowZone, ...] | Any = ()
+    max_pose_age_s: float | Any = 0.2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "margin_m", positive("margin_m", self.margin_m, allow_zero=True))
@@ -87,7 +86,7 @@ class Zones:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Zones":
+    def from_dict(cls, values: Any) -> "Zones":
         """Inverse of `to_dict`.
 
         Raises:

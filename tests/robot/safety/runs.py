@@ -186,9 +186,9 @@ class Clock:
 
 def plain_numbers(most: float) -> st.SearchStrategy[float]:
     """Finite numbers: some within `most`, some beyond, some at the edges of what a float can be."""
-    edges = [0.0, -0.0, most, -most, math.nextafter(most, INF), most / 3, 1e-9, 5e-324, 1e308, -1e308]
-    within = st.floats(-most, most)
-    return st.one_of(within, within, st.floats(-3.0 * most, 3.0 * most), st.sampled_from(edges))
+    edges = [0.0, -0.0, most, -most, math.nextafter(most, INF), most / 3, 2.0 * most, 1e-9, 5e-324, 1e308, -1e308]
+    beyond = st.builds(math.copysign, st.floats(most, 4.0 * most), st.sampled_from([1.0, -1.0]))
+    return st.one_of(st.floats(-most, most), st.floats(-most, most), beyond, st.sampled_from(edges))
 
 
 velocities = st.tuples(plain_numbers(0.5), plain_numbers(0.5), plain_numbers(1.0))

@@ -61,6 +61,39 @@ def stays_inside(safety: ModuleType) -> Check:
     return check
 
 
+def slow_zone(safety: ModuleType) -> Check:
+    """Inside a slow zone its speed is not exceeded, nor on the way in, forward or backward."""
+
+    @given(st.floats(0.3, 0.7), st.floats(0.12, 0.5), st.sampled_from([0.0, math.pi]), st.sampled_from([0.05, 0.1]))
+    def check(x: float, speed: float, turned: float, step_s: float) -> None:
+        for start, heading in (((x, 2.5), 0.0), ((1.7, 2.5), math.pi)):
+            shield, pose = shield_with(safety), (*start, heading + turned)
+            forward = speed if turned == 0.0 else -speed
+            for tick in range(60):
+                sent = shield.step((forward, 0.0, 0.0), 1.0, 0.0, tick * step_s, pose=pose)
+                assert abs(sent.linear_x) <= 0.1 + 1e-9 or pose[0] >= 1.0
+                assert abs(sent.linear_x) > 0.0 or tick > 2
+                pose = move(pose, sent.velocity, step_s)
+
+    return check
+
+
+def turning_beside_a_wall(safety: ModuleType) -> Check:
+    """A robot that drives along a wall and then turns on the spot does not swerve into it while it brakes."""
+
+    @given(st.floats(0.0005, 0.05), st.floats(0.1, 0.5), st.sampled_from([-1.0, 1.0]), st.integers(8, 20))
+    def check(gap: float, speed: float, turn: float, ticks: int) -> None:
+        shield, pose = shield_with(safety), (0.3, 0.1 + gap, 0.0)
+        for tick in range(ticks + 20):
+            command = (speed, 0.0, 0.0) if tick < ticks else (0.0, 0.0, turn)
+            sent = shield.step(command, 1.0, 0.0, tick * 0.1, pose=pose)
+            pose = move(pose, sent.velocity, 0.1)
+            assert pose[1] >= 0.1 - 1e-6
+        assert tick < ticks or sent.angular_z * turn > 0.0
+
+    return check
+
+
 def free_space_is_free(safety: ModuleType) -> Check:
     """Far from borders, and away from one or along it, nothing is slowed."""
 
@@ -93,4 +126,7 @@ def no_pose_no_motion(safety: ModuleType) -> Check:
     return check
 
 
-INVARIANTS = {function.__name__: function for function in (stays_inside, free_space_is_free, no_pose_no_motion)}
+INVARIANTS = {
+    function.__name__: function
+    for function in (stays_inside, slow_zone, turning_beside_a_wall, free_space_is_free, no_pose_no_motion)
+}
