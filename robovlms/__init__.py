@@ -35,8 +35,11 @@ if TYPE_CHECKING:
         MissingDependencyError,
         PolicyError,
         RoboVLMsError,
+        SafetyError,
         SimulatorError,
+        StaleObservationError,
         StatisticsMissingError,
+        UnsafeActionError,
     )
     from robovlms.model.backbone.auto import AutoRoboVLM
     from robovlms.model.backbone.flamingo import RoboFlamingo
@@ -56,6 +59,13 @@ if TYPE_CHECKING:
     from robovlms.model.head.mlp import MLPSigmoidHead, MLPTanhHead
     from robovlms.model.vlm import build_vlm
     from robovlms.policy.session import PolicySession, SessionBatch, load_session
+    from robovlms.robot.action import ActionType, RobotAction
+    from robovlms.robot.goals import execute_action
+    from robovlms.robot.parser import VLAActionParser
+    from robovlms.robot.prompts import Goal, get_vlm_prompt
+    from robovlms.robot.safety.limits import ShieldLimits
+    from robovlms.robot.safety.shield import SafetyShield
+    from robovlms.robot.safety.validator import ActionValidator
     from robovlms.train.trainer import BaseTrainer
     from robovlms.types import Observation
 
@@ -65,6 +75,8 @@ _MODULES = {
     "ActionPredictionPaddedCollator": "data.action_prediction_collator",
     "ActionSpace": "actions.space",
     "ActionTokenizer": "actions.tokenizer",
+    "ActionType": "robot.action",
+    "ActionValidator": "robot.safety.validator",
     "AutoRoboVLM": "model.backbone.auto",
     "BasePolicyHead": "model.head.base",
     "BaseRoboVLM": "model.base",
@@ -78,6 +90,7 @@ _MODULES = {
     "FCDecoder": "model.head.fc",
     "GPTDecoder": "model.head.gpt",
     "GRDataModule": "data.datamodule",
+    "Goal": "robot.prompts",
     "L1ChunkDecoder": "model.head.l1_chunk",
     "LSTMDecoder": "model.head.lstm",
     "MLPSigmoidHead": "model.head.mlp",
@@ -97,13 +110,22 @@ _MODULES = {
     "RoboQwen": "model.backbone.qwen",
     "RoboUform": "model.backbone.uform",
     "RoboVLMsError": "errors",
+    "RobotAction": "robot.action",
     "RunConfig": "config",
+    "SafetyError": "errors",
+    "SafetyShield": "robot.safety.shield",
     "SessionBatch": "policy.session",
+    "ShieldLimits": "robot.safety.limits",
     "SimulatorError": "errors",
+    "StaleObservationError": "errors",
     "StatisticsMissingError": "errors",
     "StreamingDataset": "data.streaming",
+    "UnsafeActionError": "errors",
+    "VLAActionParser": "robot.parser",
     "build_vlm": "model.vlm",
     "dump_config": "config",
+    "execute_action": "robot.goals",
+    "get_vlm_prompt": "robot.prompts",
     "inverse_mu_law_companding": "actions.normalize",
     "load_config": "config",
     "load_session": "policy.session",
@@ -121,6 +143,8 @@ __all__ = [
     "ActionPredictionPaddedCollator",
     "ActionSpace",
     "ActionTokenizer",
+    "ActionType",
+    "ActionValidator",
     "AutoRoboVLM",
     "BasePolicyHead",
     "BaseRoboVLM",
@@ -134,6 +158,7 @@ __all__ = [
     "FCDecoder",
     "GPTDecoder",
     "GRDataModule",
+    "Goal",
     "L1ChunkDecoder",
     "LSTMDecoder",
     "MLPSigmoidHead",
@@ -153,13 +178,22 @@ __all__ = [
     "RoboQwen",
     "RoboUform",
     "RoboVLMsError",
+    "RobotAction",
     "RunConfig",
+    "SafetyError",
+    "SafetyShield",
     "SessionBatch",
+    "ShieldLimits",
     "SimulatorError",
+    "StaleObservationError",
     "StatisticsMissingError",
     "StreamingDataset",
+    "UnsafeActionError",
+    "VLAActionParser",
     "build_vlm",
     "dump_config",
+    "execute_action",
+    "get_vlm_prompt",
     "inverse_mu_law_companding",
     "load_config",
     "load_session",

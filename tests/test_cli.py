@@ -17,6 +17,7 @@ from robovlms.config import RunConfig, dump_config, flatten, load_config
 from robovlms.errors import DataError
 from robovlms.extras import EXTRAS
 
+PACKAGES = {"cv2": "opencv-python-headless", "gymnasium": "metaworld", "pyglet": "miniworld", "serial": "pyserial"}
 HEAVY = ("torch", "transformers", "safetensors", "mujoco", "metaworld", "pyarrow", "av", "numpy")
 
 
@@ -145,7 +146,8 @@ def test_extras_are_those_of_the_package(repository):
     text = (repository / "pyproject.toml").read_text()
     for module, extra in EXTRAS.items():
         block = re.search(rf"^{extra} = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)[1]
-        assert module == "gymnasium" or f'"{module}' in block  # gymnasium comes with metaworld
+        package = PACKAGES.get(module, module)
+        assert f'"{package}' in block
 
 
 def test_what_is_unexpected_keeps_its_traceback(monkeypatch):

@@ -1,4 +1,4 @@
-"""Camera (or a picture) → VLM → goal → shield, step by step, with nothing hidden. Drives nothing: the robot is a dry run.
+"""Camera (or a picture) → VLM → goal → shield, step by step, with nothing hidden. Nothing drives.
 
     python vla_test/jetson_vla_test.py --image docs/room.png --goal find_object --target "red box"
     python vla_test/jetson_vla_test.py --camera 0 --goal navigate_to --target "red cup" \\
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from robovlms.errors import RoboVLMsError
+from robovlms.errors import DataError, RoboVLMsError
 from robovlms.robot.cameras import open_camera
 from robovlms.robot.goals import Goal, GoalResult, execute_action, get_vlm_prompt
 from robovlms.robot.prompts import TWO_STAGE_GOALS
@@ -26,12 +26,21 @@ LIMITS = ShieldLimits((0.3, 0.0, 0.6), (0.3, 0.3, 1.0), (0.8, 0.8, 2.5), max_obs
 TICK_S = 0.02
 
 
+def picture_of(path: str) -> np.ndarray:
+    """A picture of a file, uint8 [h, w, 3]."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert("RGB"))
+    except OSError as error:
+        raise DataError(f"{path} is no picture: {error}") from error
+
+
 def pictures(flags: Namespace) -> Iterator[tuple[np.ndarray, float]]:
     """Pictures and the times they were taken."""
     if flags.image:
-        from PIL import Image
-
-        yield np.asarray(Image.open(flags.image).convert("RGB")), time.monotonic()
+        yield picture_of(flags.image), time.monotonic()
         return
     with open_camera("opencv", {"device": flags.camera}) as camera:
         for _ in range(flags.pictures):
@@ -75,7 +84,7 @@ def main() -> int:
     parser.add_argument("--image", help="a picture in place of the camera")
     parser.add_argument("--camera", type=int, default=0, help="number of the camera; default: %(default)s")
     parser.add_argument("--pictures", type=int, default=10, help="how many; default: %(default)s")
-    parser.add_argument("--model", default="colour", help="colour finds coloured things without weights; vlm is any VLM")
+    parser.add_argument("--model", default="colour", help="colour finds colours without weights, vlm is any VLM")
     parser.add_argument("--options", type=json.loads, default={}, help="of the model, as JSON")
     flags = parser.parse_args()
     try:

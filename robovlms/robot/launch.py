@@ -27,6 +27,7 @@ from robovlms.robot.tasks import Task, make_task
 from robovlms.robot.worker import ModelWorker
 
 _FIRST_VIEW_S = 10.0
+_STILL = 1e-9  # a validator wants a positive limit; the shield makes zero of it
 _MODEL_ANSWERS = {"text": "answers in words", "chunk": "answers with actions"}
 
 
@@ -75,8 +76,8 @@ def run_robot(config: RobotConfig, film: Path | None = None, say: Callable[[str]
 def validator_of(limits: ShieldLimits) -> ActionValidator:
     """The validator with the limits of the shield."""
     return ActionValidator(
-        max_linear_speed=max(limits.max_velocity[:2]),
-        max_angular_speed=limits.max_velocity[2],
+        max_linear_speed=max(limits.max_velocity[:2]) or _STILL,
+        max_angular_speed=limits.max_velocity[2] or _STILL,
         min_confidence=limits.min_confidence,
     )
 

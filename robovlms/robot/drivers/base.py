@@ -1,6 +1,7 @@
 """What carries commands to a robot. A driver is one file and one line in `DRIVERS`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 from robovlms.robot.safety.command import Command
@@ -14,9 +15,12 @@ class Driver(ABC):
 
     Attributes:
         body: which commands it takes: velocities of a base, or joint positions of an arm.
+        on_estop: for a driver that hears of an emergency stop from its robot, to call with a text; the output latches
+            its own. None before an output has the driver.
     """
 
     body: Literal["base", "arm"] = "base"
+    on_estop: Callable[[str], None] | None = None
 
     @abstractmethod
     def send(self, command: Command) -> None:

@@ -1,6 +1,6 @@
 """What goes over UDP and serial lines: one JSON object per command, for firmware to read.
 
-One datagram, or one line that ends with a line feed; ASCII, at most 1 KiB. A base::
+One datagram, or one line that ends with a line feed; ASCII, at most 1 KiB; numbers without exponents. A base::
 
     {"v":1,"session":"9f3c21d0","seq":17,"t":1234.567890,"stop":false,"linear":[0.2,0.0],"angular":0.1,"crc":"…"}
 
@@ -107,7 +107,11 @@ def check_body(body: str) -> Body:
 
 def _fields(command: Command) -> dict[str, Any]:
     if isinstance(command, VelocityCommand):
-        # rounded: parsers of small boards read no exponents; + 0.0: nor -0.0
-        values = [round(value, 6) + 0.0 if math.isfinite(value) else value for value in command.velocity]
+        values = [_written(value) for value in command.velocity]
         return {"stop": not any(values), "linear": values[:2], "angular": values[2]}
-    return {"stop": False, "joints": list(command.positions), "gripper": command.gripper}
+    return {"stop": False, "joints": list(map(_written, command.positions)), "gripper": command.gripper}
+
+
+def _written(value: float) -> float:
+    """A number as it is sent: parsers of small boards read no exponents, and JSON writes 0.00002 with one."""
+    return round(value, 4) + 0.0 if math.isfinite(value) else value  # + 0.0: no -0.0

@@ -37,6 +37,7 @@ RATE_RANGE_HZ = (10.0, 200.0)
 WATCHDOG_RANGE_S = (0.02, 2.0)
 RAMP_TIMEOUT_S = 0.6  # close() comes to rest within the limits for so long, then at once
 LAST_SEND_TIMEOUT_S = 0.2
+END_TIMEOUT_S = 1.0
 KEPT_RECORDS = 10_000  # over three minutes at 50 Hz, then the oldest go
 
 
@@ -101,6 +102,7 @@ class ShieldedOutput:
         self._closing_at: float | None = None
         self._is_closed = False
         self._must_rest = False
+        driver.on_estop = self.estop
         self._is_still = False
         self._num_blocked = 0
         self._result: Command | None = None
@@ -175,6 +177,8 @@ class ShieldedOutput:
         self._driver.close()
         if self.error is not None:
             raise SafetyError(f"the output failed: {_describe(self.error)}") from self.error
+        if self._thread.is_alive():
+            self._thread.join(END_TIMEOUT_S)
         if self._thread.is_alive():
             raise SafetyError("the output does not end: its shield or its `on_record` blocks; zero was sent")
         if not is_sent:

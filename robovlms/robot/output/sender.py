@@ -8,6 +8,8 @@ from robovlms.robot.drivers.base import Driver
 from robovlms.robot.output.plain import at_rest
 from robovlms.robot.safety.command import Command
 
+LONGEST_WAIT_S = 5.0  # for a thread that the machine does not let run; the last zero is worth it
+
 
 class Sender:
     """A mailbox with one place, and the thread that empties it into the driver.
@@ -51,19 +53,29 @@ class Sender:
         return started_at is not None and now - started_at > self._limit_s
 
     def close(self, last: Command | None, timeout_s: float, period_s: float) -> bool:
-        """Send `last` (nothing if None) until it got through, then end; say whether it did within `timeout_s`."""
-        deadline = self._clock() + timeout_s
+        """Send `last` (nothing if None) until it got through, then end; say whether it did.
+
+        Args:
+            last: a command at rest.
+            timeout_s: a driver that raises or blocks is given up after this; a machine that is merely late is not, s.
+            period_s: between two attempts, s.
+        """
+        start = self._clock()
         with self._changed:
             self._is_closing, self._waiting = True, None
         is_sent = last is None or not self._thread.is_alive()
-        while not is_sent and self._clock() < deadline:
-            is_sent = self._send_last(last, min(deadline, self._clock() + period_s))
+        while not is_sent and not self._is_hopeless(self._clock() - start, timeout_s):
+            is_sent = self._send_last(last, self._clock() + period_s)
         with self._changed:
             self._must_end, self._waiting = True, None
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(period_s)
-        return is_sent and not self._thread.is_alive()
+        return is_sent
+
+    def _is_hopeless(self, seconds: float, timeout_s: float) -> bool:
+        is_broken = self.is_failing or self._started_at is not None
+        return seconds > (timeout_s if is_broken else LONGEST_WAIT_S)
 
     def _send_last(self, command: Command, until: float) -> bool:
         """Have one command sent; say whether it got through before `until`."""

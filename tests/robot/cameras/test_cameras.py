@@ -10,7 +10,16 @@ import pytest
 from PIL import Image
 
 from robovlms.errors import ConfigError, SafetyError
-from robovlms.robot.cameras import CAMERAS, CameraEnded, open_camera
+from robovlms.robot.cameras import CAMERAS, Camera, CameraEnded, Frame, open_camera
+
+
+def all_of(camera: Camera, frames: list[Frame] | None = None) -> None:
+    """Read until there is nothing more to read."""
+    while True:
+        frame = camera.read()
+        if frames is not None:
+            frames.append(frame)
+
 
 # ----------------------------------------------------------------------------------------------------------- folder
 
@@ -129,10 +138,9 @@ def test_a_reader_that_is_faster_waits_for_a_new_picture(cv2) -> None:
 
 def test_a_camera_that_is_pulled_out(cv2) -> None:
     cv2.unplugged_after = 3
-    with open_camera("opencv", {"device": "/dev/video7"}) as camera:  # noqa: SIM117
+    with open_camera("opencv", {"device": "/dev/video7"}) as camera:
         with pytest.raises(SafetyError, match="'/dev/video7' gives no more pictures"):
-            for _ in range(100):
-                camera.read()
+            all_of(camera)
 
 
 def test_a_camera_that_is_not_there(cv2) -> None:
@@ -165,11 +173,9 @@ def film(tmp_path: Path) -> Path:
 
 def test_a_film_plays_at_its_own_speed(film: Path) -> None:
     with open_camera("video", {"path": str(film)}) as camera:
-        start = time.monotonic()
-        frames = []
+        start, frames = time.monotonic(), []
         with pytest.raises(CameraEnded):
-            while True:
-                frames.append(camera.read())
+            all_of(camera, frames)
         assert time.monotonic() - start == pytest.approx(0.45, abs=0.2)
         red, _, blue = frames[-1].image.mean((0, 1))
         assert red == pytest.approx(200, abs=10)

@@ -3,11 +3,14 @@
 import binascii
 import json
 import math
+import re
 import socket
 import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robovlms.errors import ConfigError, DataError, SafetyError
 from robovlms.robot.drivers import open_driver
@@ -82,7 +85,7 @@ def test_what_is_not_finite_is_never_sent(receiver):
         with pytest.raises(SafetyError, match="not finite"):
             driver.send(VelocityCommand(0.0, value))
     with pytest.raises(SafetyError, match=f"may have {MAX_BYTES} bytes"):
-        driver.send(JointCommand((1 / 3,) * 64))
+        driver.send(JointCommand((-1 / 3,) * 160))
     driver.send(VelocityCommand())
     driver.close()
     assert decode(receiver.recv(2048))["seq"] == 0
@@ -121,3 +124,17 @@ def test_wrong_options_are_one_clear_line(options, message):
     with pytest.raises(ConfigError, match=message) as caught:
         open_driver("udp", options)
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(-10, 10), st.floats(-1e-3, 1e-3))
+def test_no_number_has_an_exponent(large: float, small: float) -> None:
+    """A parser that stops at the e of 2.2e-05 drives 2.2 m/s."""
+    for command in (VelocityCommand(small, large, -small), JointCommand((large, small))):
+        message = WireWriter().encode(command, now=1234.5)
+        fields = decode(message)
+        numbers = re.findall(rb"-?[0-9.]+e[-+]?[0-9]+", message.partition(b'"t"')[2].rpartition(b',"crc"')[0])
+        assert numbers == []
+        sent = fields.get("joints") or [*fields["linear"], fields["angular"]]
+        asked = command.positions if isinstance(command, JointCommand) else command.velocity
+        assert sent == pytest.approx(asked, abs=5.1e-5)

@@ -55,8 +55,7 @@ def test_a_simulator_that_dies_is_a_camera_that_breaks(robot: SimulatedRobot) ->
     camera.read()
     robot.close()
     with pytest.raises(SafetyError, match="camera 'simulator'"):
-        for _ in range(3):
-            camera.read()
+        _ = [camera.read() for _ in range(3)]
     camera.close()
 
 
