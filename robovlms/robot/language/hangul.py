@@ -19,8 +19,8 @@ from typing import Literal
 Irregular = Literal["", "ㄷ", "ㅂ", "ㅅ", "ㅎ", "르", "으"]
 Base = Literal["plain", "reduced", "closed", "open", "eu", "eu_reduced", "a"]
 
-_FIRST_SYLLABLE, _LAST_SYLLABLE, _NUM_FINALS, _NUM_VOWELS = 0xAC00, 0xD7A3, 28, 21
-_FIRST_INITIAL, _FIRST_VOWEL, _BEFORE_FIRST_FINAL = 0x1100, 0x1161, 0x11A7
+_FIRST_SYLLABLE, _NUM_FINALS, _NUM_VOWELS = 0xAC00, 28, 21
+_BEFORE_FIRST_FINAL = 0x11A7  # finals as letters follow, in the order of FINALS
 _INITIALS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
 _VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
 FINALS = ("", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
@@ -126,8 +126,7 @@ def ending_forms(ending: str) -> tuple[tuple[Base, str], ...]:
     if ending[0] in "ㄴㅂ":
         return (("open", to_jamo(ending)),)
     if ending.startswith(("습", "는다")):
-        both: tuple[tuple[Base, str], ...] = (("closed", to_jamo(ending)),)
-        return both
+        return (("closed", to_jamo(ending)),)
     return (("reduced" if ending[0] in "는니나냐네" else "plain", to_jamo(ending)),)
 
 

@@ -50,6 +50,7 @@ class Draft:
     is_choice: bool = False
     is_question: bool = False
     is_delayed: bool = False
+    is_where: bool = False  # where something is, is asked for
     is_enough: bool = False  # 그만 was said: whatever verb comes is to end
     is_led: bool = False  # a direction has the particle 으로
     deed: Sense | None = None  # named before the rest of its clause: "전진 2미터"
@@ -129,6 +130,8 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
         return "grab", None
     if (sense.stem == "들" and (name in _HEARING or name in _LIMBS)) or (sense.stem == "따르" and name in _LIQUIDS):
         return "other", None
+    if draft.is_where and sense.stem in ("알려주", "보여주", "가르치", "찾", "찾아보", "가리키"):
+        return ("find" if sense.verb == "find" else "point"), draft.thing("subject", "topic", "")
     verb, thing = _with_goal(draft, sense)
     if thing and thing.text in sets["nowhere"]:
         return (None if verb == "navigate" else verb), None
@@ -155,7 +158,7 @@ def _with_goal(draft: Draft, sense: Sense) -> tuple[Verb | None, Thing | None]:
         goal = bare if bare and bare.is_known else None
     if verb in ("go", "navigate") and sense.stem == "돌아가" and goal is None and draft.directions:
         return "turn", None
-    if verb == "go" and goal is not None and sense.direction is None:
+    if verb == "go" and goal is not None and sense.direction in (None, "forward"):
         return "navigate", goal
     if verb == "go" and draft.thing("object"):
         return None, None

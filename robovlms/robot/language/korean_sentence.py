@@ -105,6 +105,8 @@ class _Sentence:
             self._take_back()
         elif "pronoun" in kinds:
             self._pronoun(part)
+        elif "toward" in kinds and draft.things and draft.things[-1].role in ("object", ""):
+            draft.things[-1] = replace(draft.things[-1], role="to")
         elif "then" in kinds:
             self._finish()
             self.draft.words.append(part.text)
@@ -128,6 +130,7 @@ class _Sentence:
             draft.is_still |= kind in ("still", "here")
             draft.is_negated |= kind == "not"
             draft.is_choice |= kind == "or"
+            draft.is_where |= kind == "where"
             draft.is_question |= kind == "question"
             draft.num_unknown += kind in ("time", "question")
             if kind == "right_angle":
@@ -186,7 +189,7 @@ class _Sentence:
             draft.set_side(part.direction)
         else:
             draft.directions.append(part.direction)
-            draft.is_led |= part.role == "to"
+            draft.is_led |= part.role == "to" and not part.text.endswith(("에", "까지"))
 
     def _is_relational(self, part: Part) -> bool:
         """ "책상 앞으로", "문 왼쪽에": a place at a thing, no direction of the robot."""
@@ -405,7 +408,7 @@ class _Sentence:
     def _close(self, sense: Sense, outcome: str, is_loose: bool = False, is_left_out: bool = False) -> None:
         if self.nouns:
             self._close_noun("")
-        if self._has_other_subject():
+        if self._has_other_subject() and not self.draft.is_where:
             self.draft.num_unknown += 1
         mood: Mood = "command"
         for known in ("command", "statement", "question", "prohibition", "condition"):

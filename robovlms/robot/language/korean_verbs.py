@@ -186,6 +186,8 @@ class _Walk:
         return tuple(form for form in forms if form.sense.stem.endswith(last) and form.sense.stem != last)
 
     def _after_condition(self, following: Part, auxiliary: str) -> str:
+        if "wrong" in following.kinds and self.is_asked and self.sense.verb == "stop":
+            return "command"  # "멈춰 주면 안 돼?"
         if "wrong" in following.kinds:
             self.denial = "forbidden"
             return "prohibition"

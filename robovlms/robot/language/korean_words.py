@@ -104,7 +104,14 @@ class WordReader:
     def _pronoun(self, word: str) -> Part | None:
         noun, role = self._vocabulary.split_particle(word)
         kinds = self._vocabulary.words.get(noun, ())
-        is_other = word in self._vocabulary.deeds or role not in ("object", "subject", "topic", "to", "also")  # 그만
+        is_other = word in self._vocabulary.deeds or role not in (
+            "object",
+            "subject",
+            "topic",
+            "to",
+            "from",
+            "also",
+        )  # 그만
         if is_other or not {"pronoun", "this"} & set(kinds):
             return None
         is_verb = role == "subject" and self._vocabulary.forms(word)  # 나가: "get out", not "I"
@@ -269,7 +276,9 @@ def _fits(parts: list[Part], rest: list[Part]) -> bool:
         return False
     if after.kind == "verb" and len(after.text) == 1 and len(rest) == 1:
         is_led = before.kind in ("direction", "noun") and before.role in ("to", "object")
-        return is_led or before.kind == "word" or (before.kind == "direction" and after.forms[0].sense.verb == "look")
+        is_led = is_led or ("pronoun" in before.kinds and after.forms[0].sense.verb == "navigate")  # 이리와
+        is_led = is_led or bool({"slow", "fast", "forward"} & set(before.kinds))
+        return is_led or (before.kind == "direction" and after.forms[0].sense.verb == "look")
     if before.kind == "noun" and not before.role:
         return len(after.text) > 1 and any(form.sense.verb in _STANDING for form in after.forms)
     return before.kind == "deed" if after.kind == "unknown" else True

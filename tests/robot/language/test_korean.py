@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from robot.language.korean_lines import is_right, read_lines
 from robot.scoring import read, score
@@ -345,7 +345,7 @@ def test_never_raises_on_words_in_any_order(words: list[str]) -> None:
 
 @given(st.lists(WORDS, max_size=6), st.sampled_from(["가지 마", "움직이지 마세요", "움직이면 안 돼"]))
 def test_what_forbids_motion_at_the_end_wins(words: list[str], forbidden: str) -> None:
-    assert not moves(" ".join([*words, ".", forbidden])) or "가지" in forbidden
+    assert not moves(" ".join([*words, ".", forbidden]))
 
 
 @pytest.mark.parametrize(("section", "text", "answer"), LINES)
@@ -360,9 +360,10 @@ def test_without_spaces_nothing_is_less_safe(section: str, text: str, answer: st
 
 
 @given(st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), min_size=2, max_size=5))
-def test_an_unknown_word_never_makes_a_motion(word: str) -> None:
-    known = {part.kind for part in READER.read(word, {})} != {"unknown"}
-    assert known or not moves(f"{word} 앞으로 가") or not moves(word)
+def test_an_unknown_word_is_never_ignored_by_a_motion(word: str) -> None:
+    assume({part.kind for part in READER.read(word, {})} == {"unknown"})
+    assert not moves(f"{word} 앞으로 가")
+    assert not moves(f"앞으로 {word} 가")
 
 
 def test_understood_words_are_counted() -> None:
