@@ -12,6 +12,7 @@
 
 import atexit
 import contextlib
+import math
 import select
 import socket
 import subprocess
@@ -62,7 +63,7 @@ class GuardClient:
         self._records: deque[TickRecord] = deque(maxlen=KEPT_RECORDS)
         self._newest: TickRecord | None = None
         self._failure: str | None = None
-        self._has_given_up = threading.Event()
+        self._has_spoken, self._has_given_up = threading.Event(), threading.Event()
         self._is_closed = False
         self.schedule = "normal"
         self.num_dropped = 0
@@ -72,7 +73,7 @@ class GuardClient:
         self._listener = threading.Thread(target=self._listen, name="guard-listener", daemon=True)
 
     def start(self) -> "GuardClient":
-        """Start the guard; it sends zero until a command comes.
+        """Start the guard and wait for its first tick; it sends zero until a command comes.
 
         Raises:
             ConfigError: if the driver does not take its options.
@@ -82,12 +83,11 @@ class GuardClient:
         self._urgent.send("hello", VERSION, self._config.to_dict())
         try:
             self._await_ready()
+            self._listener.start()
+            self._await_tick()
         except errors.RoboVLMsError:
-            self._process.kill()
-            self._process.wait()
-            self._close_channels()
+            self._abandon()
             raise
-        self._listener.start()
         atexit.register(self.close)  # a brain that fails says goodbye before it takes its time to end
         return self
 
@@ -213,6 +213,22 @@ class GuardClient:
             raise SafetyError(f"the guard speaks version {message[1:2]}, the brain {VERSION}: install the same package")
         self.schedule = message[2]
 
+    def _await_tick(self) -> None:
+        """Wait for the first sign of the guard; only from then on it is missed."""
+        if not self._has_spoken.wait(START_TIMEOUT_S):
+            self._give_up(f"it did not tick within {START_TIMEOUT_S:g} s")
+        if self._failure is not None:
+            raise self._error()
+
+    def _abandon(self) -> None:
+        """Leave nothing of a start that failed."""
+        self._is_closed = True
+        self._process.kill()
+        self._process.wait()
+        if self._listener.ident is not None:
+            self._listener.join()
+        self._close_channels()
+
     def _tell(self, channel: Channel, name: str, *values: Any) -> int | None:
         """Send a message; return its number, None if it did not fit."""
         if self._failure is not None:
@@ -249,7 +265,7 @@ class GuardClient:
         poll, step_s = select.poll(), 0.5 / self._config.rate_hz
         for channel in (self._urgent, self._stream):
             poll.register(channel, select.POLLIN)
-        heard_at = time.monotonic()
+        heard_at = math.inf
         while self._failure is None:
             if poll.poll(step_s * 1000.0):
                 if not self._hear():
@@ -276,6 +292,7 @@ class GuardClient:
         if name == "tick":
             self._newest = TickRecord.from_dict(value)
             self._records.append(self._newest)
+            self._has_spoken.set()
         elif name == "ack":
             with self._confirmed:
                 self._acks.add(value)
@@ -295,6 +312,7 @@ class GuardClient:
                 self._process.wait(self._config.watchdog_s)
             self._send_last_resort()
             self._has_given_up.set()
+            self._has_spoken.set()
             with self._confirmed:
                 self._confirmed.notify_all()
         elif threading.current_thread() is not self._listener:

@@ -189,13 +189,14 @@ class ShieldedOutput:
         """What happened in each tick since the last call, the oldest first."""
         return [self._kept.popleft() for _ in range(len(self._kept))]
 
-    def tick(self, lateness_s: float = 0.0) -> TickRecord:
+    def tick(self, deadline: float | None = None) -> TickRecord:
         """Do one period: ask the shield, hand over what it returns. The thread of the output calls it.
 
         Args:
-            lateness_s: how much later than planned it is, s.
+            deadline: when it was planned, on the clock of the output, s; None for now.
         """
         now = self._clock()
+        lateness_s = 0.0 if deadline is None else max(0.0, now - deadline)
         self._watch_driver(now)
         call, taken = self._take()
         if call is not None:
@@ -293,11 +294,10 @@ class ShieldedOutput:
     def _loop(self) -> None:
         next_at, is_due = self._clock(), True
         while True:
-            now = self._clock()
-            lateness_s = max(0.0, now - next_at)
+            deadline = next_at
             if is_due:
-                next_at = self._next_deadline(next_at, now)
-            record = self.tick(lateness_s)
+                next_at = self._next_deadline(deadline, self._clock())
+            record = self.tick(deadline)
             self._report(record)
             if self._closing_at is not None and self._has_come_to_rest(record):
                 return
