@@ -35,13 +35,20 @@ class Lead:
 class ClauseReader(MotionReader):
     """Reads a clause from its lead to its end."""
 
-    def _lead(self, tokens: Sequence[Token], index: int, is_request: bool) -> Lead:
+    def denied_motion(self, tokens: Sequence[Token], index: int) -> int | None:
+        """Return the end of "no" in "no go forward", without a pause, when there is nothing that it could correct."""
+        found = self.roles.noun_negations.match(tokens, index)
+        verb = self.words.verbs.match(tokens, found[1]) if found else None
+        return found[1] if found and verb and verb[0].verb in MOTION_VERBS else None
+
+    def _lead(self, tokens: Sequence[Token], index: int, is_request: bool, is_first: bool) -> Lead:
         """Read all that may stand before a verb; the longest phrase wins, and then the verb."""
         roles, words, negations = self.roles, self.words, 0
         speed: Speed = "normal"
         while index < len(tokens):
             verb = self.longest(tokens, index, words.verbs, roles.compounds, roles.holds, roles.observations) or 0
             negation, aspect = self.negation(tokens, index) or 0, self._aspect(tokens, index) or 0
+            negation = negation or (self.denied_motion(tokens, index) if is_first else None) or 0
             request = self.longest(tokens, index, roles.requests) or 0
             paced, filler = words.speeds.match(tokens, index), self.longest(tokens, index, roles.fillers) or 0
             end = max(negation, request, aspect, paced[1] if paced else 0, filler)
@@ -153,11 +160,11 @@ class ClauseReader(MotionReader):
             if tokens[index].text == ",":
                 index, link = index + 1, link or "pause"
                 continue
-            negation = self.negation(tokens, index)
+            negation = self.negation(tokens, index) or (None if clauses else self.denied_motion(tokens, index))
             correction = roles.corrections.match(tokens, index) if negation is None else None
             found = next(((name, match) for name, table in tables if (match := table.match(tokens, index))), None)
-            longer = self.longest(tokens, index, self.words.verbs, roles.negations)
-            if correction is not None and (longer or 0) < correction[1]:
+            longer = self.longest(tokens, index, self.words.verbs, roles.negations, *self._linking)
+            if correction is not None and (longer or 0) <= correction[1]:
                 index, link = correction[1], "correction" if clauses else link
             elif found is not None and (longer or 0) < found[1][1]:
                 index, link = found[1][1], link if link in ("correction", "or") else found[0]
@@ -235,7 +242,8 @@ class ClauseReader(MotionReader):
             return (motion if args.is_affirmed else sense), args, end
         end = after
         while not self.is_end(tokens, end):
-            if self.opens_verb(tokens, end) and (end > after or lead.num_negations):
+            is_purpose = end > after and self.roles.purposes.match(tokens, end - 1) is not None
+            if self.opens_verb(tokens, end) and (end > after or lead.num_negations) and not is_purpose:
                 break
             args.speed = (self.words.speeds.match(tokens, end) or (args.speed,))[0]
             end += 1

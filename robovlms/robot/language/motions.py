@@ -165,7 +165,9 @@ class MotionReader(ThingReader):
         """Whether "turn" is no noun but the verb of the next clause: "go forward turn left", not "make a left turn"."""
         if self.words.verbs.match(tokens, start) is None:
             return False
-        is_noun = verb in ("turn", "") and args.directions and self.read_direction(tokens, end) is None
+        filler = self.roles.fillers.match(tokens, end)  # "right now"
+        direction = self.read_direction(tokens, end) if filler is None else None
+        is_noun = verb in ("turn", "") and args.directions and direction is None
         return not is_noun
 
     def _sideways(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:

@@ -19,7 +19,7 @@ YAW_DIRECTIONS = frozenset({"left", "right", "clockwise", "counterclockwise"})
 
 
 class Reader:
-    """Looks at words; keeps nothing between calls. What reads returns the index after it, or None if it is not there."""
+    """Looks at words; keeps nothing between calls. Reading returns the index after what was read, None for nothing."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.words = vocabulary
@@ -27,6 +27,7 @@ class Reader:
         self.numbers = NumberReader(vocabulary.numbers, vocabulary.units, vocabulary.before_unit)
         roles = self.roles
         self._connectives = (roles.then, roles.joins, roles.contrary, roles.alternatives, roles.meanwhile)
+        self._linking = (roles.places, roles.loose_places, roles.after, roles.before)  # some begin like a connective
         self._prepositions = (
             *(roles.destinations, roles.ways, roles.places, roles.loose_places, roles.sources),
             *(roles.other_prepositions, roles.sought, roles.amount_leads),
@@ -41,7 +42,8 @@ class Reader:
         """A pause, a connective or the end of the sentence."""
         if index >= len(tokens) or tokens[index].text == ",":
             return True
-        return any(words.match(tokens, index) for words in self._connectives)
+        connective = self.longest(tokens, index, *self._connectives)
+        return connective is not None and connective >= (self.longest(tokens, index, *self._linking) or 0)
 
     def is_tail(self, tokens: Sequence[Token], index: int) -> bool:
         """Nothing but fillers, speeds and particles until the end of the clause."""

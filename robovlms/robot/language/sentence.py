@@ -192,7 +192,7 @@ class SentenceReader(ClauseReader):
     ) -> tuple[Clause | None, int]:
         """Return the clause at `start` and the index after it."""
         begin = self._skip_opening(tokens, start)
-        lead = self._lead(tokens, begin, is_request)
+        lead = self._lead(tokens, begin, is_request, not clauses)
         index = lead.end
         if index >= len(tokens) or (lead.num_negations and tokens[index].text == ","):
             if not lead.num_negations:

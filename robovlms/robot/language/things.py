@@ -91,7 +91,11 @@ class ThingReader(Reader):
         return text
 
     def is_time(self, tokens: Sequence[Token], start: int, end: int) -> bool:
-        """Whether a thing is none, but a time ("after lunch", "at the beep", "after five seconds")."""
+        """Whether a thing is none, but a time ("after lunch", "at the beep", "at 5", "after five seconds")."""
+        determiner = self.roles.determiners.match(tokens, start)
+        number = self.numbers.read_number(tokens, determiner[1] if determiner else start)
+        if number is not None and number[1] == end:
+            return True
         tables = (self.roles.times, self.words.units["duration"])
         return any(self.longest(tokens, index, *tables) is not None for index in range(start, end))
 
