@@ -8,9 +8,6 @@ from robovlms.robot.language.korean_vocabulary import KoreanVocabulary, Sense
 
 MOVING = frozenset({"go", "slide", "turn", "curve"})
 _SIDES: dict[Direction, Side] = {"left": "left", "right": "right", "forward": "front", "back": "back"}
-_HEARING = frozenset({"말", "음악", "노래", "소리", "얘기", "이야기", "라디오"})
-_LIQUIDS = frozenset({"물", "우유", "주스", "커피", "차", "술", "콜라"})
-_LIMBS = frozenset({"손", "팔", "오른손", "왼손", "오른팔", "왼팔", "두손", "양손", "다리", "발", "고개", "힘"})
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,9 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
         return "release", None
     if name in sets["gripper"] and sense.stem in ("닫", "쥐", "오므리", "접"):
         return "grab", None
-    if (sense.stem == "들" and (name in _HEARING or name in _LIMBS)) or (sense.stem == "따르" and name in _LIQUIDS):
+    if (sense.stem == "들" and (name in sets["heard"] or name in sets["limbs"])) or (
+        sense.stem == "따르" and name in sets["liquids"]
+    ):
         return "other", None
     if draft.is_where and sense.stem in ("알려주", "보여주", "가르치", "찾", "찾아보", "가리키"):
         return ("find" if sense.verb == "find" else "point"), draft.thing("subject", "topic", "")

@@ -30,7 +30,21 @@ from robovlms.robot.language.hangul import (
 )
 
 _SECTIONS = (
-    *("verbs", "deeds", "words", "directions", "body", "gaze", "gripper", "vehicle", "places_of", "nowhere"),
+    *(
+        "verbs",
+        "deeds",
+        "words",
+        "directions",
+        "body",
+        "gaze",
+        "gripper",
+        "vehicle",
+        "limbs",
+        "heard",
+        "liquids",
+        "places_of",
+        "nowhere",
+    ),
     *("nouns", "adjectives"),
     *("particles", "endings", "auxiliaries", "requests", "polite_requests", "after_verb", "units", "numbers"),
 )
