@@ -140,7 +140,7 @@ class SafetyShield:
         if factor < 1.0:
             target, reasons = scaled(target, factor), [*reasons, Reason.ZONE]
         sent, reached = self._ramped(target, tick, reasons)
-        if self._guard.factor(sent, place, self.last.velocity) >= _ALL_BUT_ONE:
+        if sent == target or self._guard.factor(sent, place, self.last.velocity) >= _ALL_BUT_ONE:
             return sent, reached
         # On the way from the velocity so far to the target it could not stop in time: brake, which it still can.
         return self._ramped(ZERO, tick, reasons if Reason.ZONE in reasons else [*reasons, Reason.ZONE])

@@ -56,7 +56,9 @@ class ZoneGuard:
         self._step_s = limits.max_step_s
         self._deceleration = min(limits.max_deceleration[:2])
         self._turn_deceleration = limits.max_deceleration[2]
-        self._borders = [edge for area in (zones.workspace, *zones.keep_out) if area for edge in _edges(area)]
+        self._inside = [_edges(zones.workspace)] if zones.workspace else []
+        self._outside = [_edges(area) for area in zones.keep_out]
+        self._borders = [edge for edges in (*self._inside, *self._outside) for edge in edges]
         self._slow = [(zone, _edges(zone.area)) for zone in zones.slow]
 
     def read_place(self, pose: Any, pose_age_s: Any) -> Place | None:
@@ -98,9 +100,8 @@ class ZoneGuard:
         return min(factors, default=1.0)
 
     def _is_allowed(self, place: Point) -> bool:
-        workspace = self._zones.workspace
-        return (workspace is None or is_inside(place, workspace)) and not any(
-            is_inside(place, area) for area in self._zones.keep_out
+        return all(is_inside(place, edges) for edges in self._inside) and not any(
+            is_inside(place, edges) for edges in self._outside
         )
 
     def _before(self, edge: Edge, motion: "_Motion") -> float:
@@ -109,7 +110,7 @@ class ZoneGuard:
 
     def _slow_down(self, zone: SlowZone, edges: list[Edge], motion: "_Motion") -> float:
         """As fast as the zone allows at its border, and before it as fast as braking to that allows."""
-        if is_inside(motion.place, zone.area):
+        if is_inside(motion.place, edges):
             return min(1.0, zone.max_speed / motion.speed)
         approaches = [self._approach(edge, motion) for edge in edges]
         distances = [distance for towards, distance in approaches if towards > 0.0]
@@ -146,16 +147,16 @@ class _Motion(NamedTuple):
     reach: float
 
 
-def is_inside(place: Point, area: Polygon) -> bool:
+def is_inside(place: Point, edges: list[Edge]) -> bool:
     """The point is inside the polygon: a ray from it to the right crosses the border an odd number of times.
 
-    >>> square = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
-    >>> is_inside((0.5, 0.5), square), is_inside((1.5, 0.5), square)
+    >>> triangle = [((0.0, 0.0), (2.0, 0.0)), ((2.0, 0.0), (0.0, 2.0)), ((0.0, 2.0), (0.0, 0.0))]
+    >>> is_inside((0.5, 0.5), triangle), is_inside((1.5, 1.0), triangle)
     (True, False)
     """
     x, y = place
     inside = False
-    for (x1, y1), (x2, y2) in _edges(area):
+    for (x1, y1), (x2, y2) in edges:
         if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
             inside = not inside
     return inside
