@@ -228,7 +228,7 @@ class ClauseReader(MotionReader):
         """ "Hold" stops, "hold the cup" grabs."""
         args = Arguments()
         end = self.read_handling(tokens, after, args, False)
-        return VerbSense("grab" if args.thing else "stop"), args, self._finish(tokens, end, args)
+        return VerbSense("grab" if args.thing or args.has_pronoun else "stop"), args, self._finish(tokens, end, args)
 
     def _stop(
         self, tokens: Sequence[Token], after: int, sense: VerbSense, lead: Lead

@@ -20,7 +20,7 @@ class Phrases:
     def __init__(self, values: Mapping[str, Any]) -> None:
         entries: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
         for phrase, value in values.items():
-            words = tuple(token.text for token in tokenise(normalise(phrase)))
+            words = _split(phrase)
             entries.setdefault(words[0] if words else "", []).append((words[1:], value))
         self._entries = {
             first: sorted(found, key=lambda entry: -len(entry[0])) for first, found in entries.items() if first
@@ -41,3 +41,10 @@ class Phrases:
             else:
                 return value, index
         return None
+
+
+def _split(phrase: str) -> tuple[str, ...]:
+    """Return the words of a phrase as a text's would be; plain ones need no tokeniser."""
+    if phrase.isascii() and phrase.replace(" ", "").isalpha():
+        return tuple(phrase.lower().split())
+    return tuple(token.text for token in tokenise(normalise(phrase)))

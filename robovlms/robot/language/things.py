@@ -41,6 +41,8 @@ class ThingReader(Reader):
     def _ends_thing(self, tokens: Sequence[Token], index: int, has_word: bool) -> bool:
         if index >= len(tokens) or tokens[index].text == ",":
             return True
+        if has_word and tokens[index].gap != " ":
+            return False
         roles = self.roles
         join = roles.joins.match(tokens, index)
         if join is not None and has_word:
@@ -166,7 +168,7 @@ class ThingReader(Reader):
     def _relative(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
         """Read what is told about a thing; after "where" the thing itself ("where the exit is")."""
         found = self.roles.relatives.match(tokens, index)
-        if found is None:
+        if found is None or self.roles.pronouns.match(tokens, index) is not None:
             return None
         if args.thing is None and not args.has_pronoun:
             copula = self.roles.copulas.match(tokens, found[1])
