@@ -41,7 +41,7 @@ from robovlms.robot.safety.command import Command
 from robovlms.robot.safety.limits import ShieldLimits
 from robovlms.robot.safety.shield import SafetyShield
 
-pytestmark = linux_only
+pytestmark = [linux_only, pytest.mark.slow]
 
 BOUND_S = WATCHDOG_S + 2 * TICK_S
 RAMP_S = 4 * TICK_S  # 0.1 m/s at 1 m/s²: five ticks, of which the first is where braking begins
