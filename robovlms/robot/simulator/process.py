@@ -2,8 +2,7 @@
 
 ::
 
-    UDP datagrams of `robovlms.robot.drivers.wire` ─▶ newest command ─┐
-    0.5 s without one: stop, as firmware must ────────────────────────┤
+    UDP datagrams of `robovlms.robot.drivers.wire` ─▶ `Firmware`: the velocity, zero after 0.5 s of silence
                                                        50 Hz: move the base, in real time
                                                        fps:   draw the camera and the map
     a connection sends one byte ─▶ gets the next picture it has not had, with pose and time
@@ -11,6 +10,7 @@
 It ends when its standard input does, so that it does not outlive who started it.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -20,15 +20,14 @@ import threading
 import time
 from argparse import ArgumentParser
 
-import numpy as np
-
-from robovlms.errors import DataError, RoboVLMsError
-from robovlms.robot.drivers.wire import decode
+from robovlms.errors import RoboVLMsError
+from robovlms.extras import missing_dependency
 from robovlms.robot.messages import write_message
+from robovlms.robot.simulator.firmware import WATCHDOG_S, Firmware
 from robovlms.robot.simulator.room import SimulatedRoom, scene_of
 
-TICK_S, FIRMWARE_WATCHDOG_S = 0.02, 0.5
-MAX_LINEAR_MPS, MAX_ANGULAR_RADPS = 1.0, 2.0  # what its motors can do
+TICK_S = 0.02
+_MOST_TICKS = round(WATCHDOG_S / TICK_S) + 1  # at once; longer than that the base does not move by itself
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +45,8 @@ def main(arguments: list[str]) -> int:
         room = SimulatedRoom(scene_of(flags.scene), flags.seed, flags.width, flags.height)
         robot = Robot(room, flags.fps)
     except (RoboVLMsError, ModuleNotFoundError) as error:
-        print(json.dumps({"error": " ".join(str(error).split())}), file=greeting, flush=True)
+        told = missing_dependency(error) if isinstance(error, ModuleNotFoundError) else None
+        print(json.dumps({"error": " ".join(str(told or error).split())}), file=greeting, flush=True)
         return 1
     print(json.dumps(robot.greeting()), file=greeting, flush=True)
     robot.run()
@@ -66,9 +66,7 @@ class Robot:
         self._commands = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._commands.bind(("127.0.0.1", 0))
         self._commands.setblocking(False)
-        self._gallery = Gallery()
-        self._velocity, self._heard_at = (0.0, 0.0, 0.0), -FIRMWARE_WATCHDOG_S
-        self._session, self._sequence = "", -1
+        self._gallery, self._firmware = Gallery(), Firmware()
 
     def greeting(self) -> dict[str, object]:
         """What who started it must know."""
@@ -80,34 +78,28 @@ class Robot:
 
     def run(self) -> None:
         """Live in real time; a machine that is too slow gets fewer pictures, not a slower world."""
-        last = draw_at = time.monotonic()
+        lived_until = draw_at = time.monotonic()
         number = 0
         while not select.select([sys.stdin], [], [], 0)[0]:  # nobody writes to it: readable means closed
             now = time.monotonic()
+            lived_until = self._live(lived_until, now)
             self._hear(now)
-            if now - self._heard_at > FIRMWARE_WATCHDOG_S:
-                self._velocity = (0.0, 0.0, 0.0)
-            self._room.move(self._velocity, now - last)
-            last = now
             if now >= draw_at:
                 self._show(number)
                 number, draw_at = number + 1, max(draw_at + self._every_s, now)
-            time.sleep(max(0.0, last + TICK_S - time.monotonic()))
+            time.sleep(max(0.0, lived_until + TICK_S - time.monotonic()))
+
+    def _live(self, since: float, now: float) -> float:
+        """Move in steps of one tick, of which each is checked for what is solid; return until when."""
+        ticks = int((now - since) / TICK_S)
+        for tick in range(1, min(ticks, _MOST_TICKS) + 1):
+            self._room.move(self._firmware.velocity(since + tick * TICK_S), TICK_S)
+        return since + ticks * TICK_S
 
     def _hear(self, now: float) -> None:
-        while True:
-            try:
-                message = decode(self._commands.recv(2048))
-            except BlockingIOError:
-                return
-            except DataError:
-                continue
-            is_new = message["session"] != self._session or message["seq"] > self._sequence
-            if not (message["stop"] or is_new):
-                continue
-            self._session, self._sequence, self._heard_at = message["session"], message["seq"], now
-            x, y = (_limited(value, MAX_LINEAR_MPS) for value in message["linear"])
-            self._velocity = x, y, _limited(message["angular"], MAX_ANGULAR_RADPS)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._firmware.hear(self._commands.recv(2048), now)
 
     def _show(self, number: int) -> None:
         captured_at = time.monotonic()
@@ -116,16 +108,12 @@ class Robot:
                 "image": self._room.picture(),
                 "map": self._room.map(),
                 "pose": list(self._room.pose),
-                "velocity": list(self._velocity),
+                "velocity": list(self._firmware.velocity(captured_at)),
                 "num_bumps": self._room.num_bumps,
                 "captured_at": captured_at,
                 "number": number,
             }
         )
-
-
-def _limited(value: float, limit: float) -> float:
-    return max(-limit, min(limit, float(value))) if np.isfinite(value) else 0.0
 
 
 class Gallery:
@@ -151,14 +139,15 @@ class Gallery:
 
     def _serve(self, connection: socket.socket) -> None:
         had = -1
-        with connection, connection.makefile("wb") as stream:
+        with (
+            contextlib.suppress(OSError),
+            connection,
+            connection.makefile("wb") as stream,
+        ):  # it may go away at any time
             while connection.recv(1):
                 with self._has_news:
                     while self._newest is None or self._newest["number"] == had:
                         self._has_news.wait()
                     picture = self._newest
                 had = picture["number"]
-                try:
-                    write_message(stream, picture)
-                except OSError:
-                    return  # it went away
+                write_message(stream, picture)

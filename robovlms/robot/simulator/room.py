@@ -11,6 +11,7 @@ Source: MiniWorld (Chevalier-Boisvert et al. 2023, https://arxiv.org/abs/2306.13
 """
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ CAMERA_HEIGHT_M, FIELD_OF_VIEW_DEG, RADIUS_M = 0.6, 60.0, 0.25
 _ROOM_M, _WALL_MARGIN_M = 8.0, 1.2
 _THINGS = {"red": "box", "green": "ball", "blue": "box", "yellow": "ball", "purple": "box"}
 _SIZE_M = 0.6
+_SMALLEST_PX, _LARGEST_PX = 8, 2048
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,15 @@ class SimulatedRoom:
         noise: of the camera, at most so many grey levels up or down; 0 for none.
 
     Raises:
+        ConfigError: if a number is out of range.
         SimulatorError: if nothing can be drawn on this machine.
     """
 
     def __init__(self, scene: Scene, seed: int, width: int = 320, height: int = 240, noise: int = 2) -> None:
+        if seed < 0:
+            raise ConfigError(f"simulator: seed must not be negative, got {seed}")
+        if not all(_SMALLEST_PX <= side <= _LARGEST_PX for side in (width, height)):
+            raise ConfigError(f"simulator: pictures have {_SMALLEST_PX} to {_LARGEST_PX} px, got {width} x {height}")
         self._scene, self._noise = scene, noise
         self._random = np.random.default_rng([seed, 1])
         self._world = _open_world(scene, seed, width, height)
@@ -136,7 +143,7 @@ def _open_world(scene: Scene, seed: int, width: int, height: int) -> Any:
     """Start MiniWorld without a window. The class is made here, since its base is imported only when it is used."""
     import pyglet
 
-    pyglet.options["headless"] = True
+    pyglet.options["headless"] = sys.platform == "linux"  # through EGL, which the others do not have
     try:
         from miniworld.entity import Ball, Box
         from miniworld.miniworld import MiniWorldEnv
