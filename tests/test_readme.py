@@ -52,6 +52,18 @@ def test_the_stages_and_the_python_blocks_run_in_the_order_of_the_page(repositor
     assert "open the door" in run(folder, "-c", acting.replace("< 200", "< 5"))
 
 
+@pytest.mark.slow
+def test_the_robot_of_the_page_drives(repository: Path, folder: Path) -> None:
+    parse, say, goal = (shlex.split(line) for line in blocks(repository, "bash")[2].splitlines())
+    table = run(folder, "-m", *parse)
+    assert [word in table for word in ("turn", "move", "stop")] == [True] * 3
+    assert "did what was said" in run(folder, "-m", *say)
+    assert "yellow ball is near" in run(folder, "-m", *goal)
+    assert (folder / "runs/robot/drive.gif").stat().st_size > 10_000
+    for log in sorted((folder / "runs/robot").glob("*.mcap")):
+        assert "the same, bit for bit" in run(folder, "-m", "robovlms", "robot", "replay", str(log))
+
+
 def test_blocks_are_as_short_as_promised(repository: Path) -> None:
     for block in blocks(repository, "python"):
         assert len([line for line in block.splitlines() if line.strip()]) <= 10

@@ -8,6 +8,7 @@
 import dataclasses
 import hashlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,7 +70,7 @@ def run_robot(config: RobotConfig, film: Path | None = None, say: Callable[[str]
             duration_s=config.duration_s,
             say=say,
         )
-        with _ended_by_signals(runtime):
+        with _ended_by_signals(runtime, output):
             return runtime.run()
 
 
@@ -187,12 +188,17 @@ def _blind(feeds: dict[str, CameraFeed]) -> str:
 
 
 @contextmanager
-def _ended_by_signals(runtime: RobotRuntime) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run in order; the guard is a process of its own and stands for the rest."""
+def _ended_by_signals(runtime: RobotRuntime, guard: GuardClient) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the run by the ramp, a second one is an emergency stop."""
+    is_second = False
 
     def end(number: int, frame: object) -> None:
+        nonlocal is_second
         del frame
         runtime.stop(f"ended by {signal.Signals(number).name}")
+        if is_second:  # in a thread: the handler may have interrupted the very lock that it would wait for
+            threading.Thread(target=guard.estop, args=("second signal",), daemon=True).start()
+        is_second = True
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

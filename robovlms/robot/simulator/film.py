@@ -12,7 +12,8 @@ from robovlms.errors import ConfigError, SafetyError
 from robovlms.robot.cameras.simulator import SimulatorCamera
 
 _BAR_PX = 28
-_GIF_COLOURS, _GIF_STEP = 128, 8  # grey levels that count as one: the camera's noise would triple the file
+_GIF_FPS, _GIF_COLOURS = 5.0, 64
+_GIF_STEP = 16  # grey levels that count as one: the camera's noise would triple the file
 _TRAIL = (255, 120, 0)
 
 
@@ -34,7 +35,9 @@ class Film:
             raise ConfigError(f"film: expected a file that ends with .gif or .mp4, got {path.name}")
         if path.suffix == ".mp4":
             import av  # noqa: F401  missing libraries are named now, not after the run
-        self._path, self._fps = path, fps
+        is_gif = path.suffix == ".gif"
+        self._path, self._every = path, max(1, round(fps / _GIF_FPS)) if is_gif else 1
+        self._fps = fps / self._every
         self._title = title.encode("latin-1", "ignore").decode("latin-1").strip()
         self._camera = SimulatorCamera(port)
         self._frames: list[Image.Image] = []
@@ -56,7 +59,8 @@ class Film:
     def _take(self) -> None:
         try:
             while not self._is_closing:
-                self._camera.read()
+                if self._camera.read().number % self._every:
+                    continue
                 picture = compose(self._camera.last, self._title)
                 is_gif = self._path.suffix == ".gif"
                 self._frames.append(_with_few_colours(picture) if is_gif else Image.fromarray(picture))
