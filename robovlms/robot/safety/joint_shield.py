@@ -61,13 +61,13 @@ class JointShield:
         return self._latch.is_latched
 
     @property
-    def estop_text(self) -> str:
+    def estop_reason(self) -> str:
         """What `estop` was called with; empty if it is not latched."""
         return self._latch.text
 
-    def estop(self, text: str = "") -> None:
+    def estop(self, reason: str = "") -> None:
         """Freeze from the next step on, or from the one under way, until `reset` and a fresh command."""
-        self._latch.press(text)
+        self._latch.press(reason)
 
     def reset(self, now: Any = None) -> None:
         """Release the emergency stop; the arm moves when a step was made at rest and a fresh command comes.

@@ -26,8 +26,8 @@ class ShieldLimits:
         max_deceleration: (x, y, yaw) at which a speed may fall, m/s², m/s², rad/s², positive.
         min_confidence: an action below it is refused, in (0, 1].
         max_observation_age_s: an action whose observation is older is refused, s, positive.
-        max_step_s: longest time between two steps that counts for acceleration, s, positive. A later step, and the
-            first one, count as this much.
+        max_step_s: longest time between two steps that counts, s, positive; no shorter than the period of the loop. A
+            later step, and the first one, count as this much.
         keep_direction: True slows all axes by one factor, so that the path stays the one that was asked for; False
             treats each axis alone.
         zones: where the robot may be; None if anywhere.

@@ -60,13 +60,13 @@ class SafetyShield:
         return self._latch.is_latched
 
     @property
-    def estop_text(self) -> str:
+    def estop_reason(self) -> str:
         """What `estop` was called with; empty if it is not latched."""
         return self._latch.text
 
-    def estop(self, text: str = "") -> None:
+    def estop(self, reason: str = "") -> None:
         """Send zero from the next step on, or from the one under way, until `reset` and a fresh command."""
-        self._latch.press(text)
+        self._latch.press(reason)
 
     def reset(self, now: Any = None) -> None:
         """Release the emergency stop; the robot moves when a step was made at rest and a fresh command comes.

@@ -36,9 +36,9 @@ class ActionValidator:
         max_angular_speed: float | Any = 1.0,
         min_confidence: float | Any = 0.3,
     ) -> None:
-        self._max_linear = positive("max_linear_speed", max_linear_speed)
-        self._max_angular = positive("max_angular_speed", max_angular_speed)
-        self._min_confidence = fraction("min_confidence", min_confidence)
+        self.max_linear_speed = positive("max_linear_speed", max_linear_speed)
+        self.max_angular_speed = positive("max_angular_speed", max_angular_speed)
+        self.min_confidence = fraction("min_confidence", min_confidence)
 
     def validate_action(self, action: Any) -> RobotAction:
         """The action, made safe; it is its own if it was safe already."""
@@ -69,7 +69,7 @@ class ActionValidator:
         return (
             isinstance(action.action_type, ActionType)
             and confidence is not None
-            and self._min_confidence <= confidence <= 1.0  # NaN is in no range
+            and self.min_confidence <= confidence <= 1.0  # NaN is in no range
             and all(value is not None and math.isfinite(value) for value in velocity)
             and _is_length(action.distance_m)
             and _is_length(action.angle_deg)
@@ -86,7 +86,7 @@ class ActionValidator:
         return dataclasses.replace(action, linear_x=x, linear_y=y, angular_z=yaw)
 
     def _clamped(self, x: float, y: float, yaw: float) -> tuple[float, float, float]:
-        linear, angular = self._max_linear, self._max_angular
+        linear, angular = self.max_linear_speed, self.max_angular_speed
         fastest = max(abs(x), abs(y))
         if fastest > linear:
             scale = linear / fastest

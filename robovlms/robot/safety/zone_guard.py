@@ -25,6 +25,7 @@ Edge = tuple[Point, Point]
 
 CREEP = 1e-3
 """A robot that may only go slower, m/s, stands."""
+_ALONG = 1e-9  # a cosine that is no more is that of a right angle, but for rounding
 
 
 class Place(NamedTuple):
@@ -106,14 +107,14 @@ class ZoneGuard:
 
     def _before(self, edge: Edge, motion: "_Motion") -> float:
         towards, distance = self._approach(edge, motion)
-        return self._scale(distance / towards, motion) if towards > 0.0 else 1.0
+        return self._scale(distance / towards, motion) if towards > _ALONG else 1.0
 
     def _slow_down(self, zone: SlowZone, edges: list[Edge], motion: "_Motion") -> float:
         """As fast as the zone allows at its border, and before it as fast as braking to that allows."""
         if is_inside(motion.place, edges):
             return min(1.0, zone.max_speed / motion.speed)
         approaches = [self._approach(edge, motion) for edge in edges]
-        distances = [distance for towards, distance in approaches if towards > 0.0]
+        distances = [distance for towards, distance in approaches if towards > _ALONG]
         if not distances:
             return 1.0
         rest = zone.max_speed * self._step_s + zone.max_speed**2 / (2.0 * self._deceleration)

@@ -49,7 +49,7 @@ def test_emergency_stop_freezes_what_was_sent_last(shield):
     shield.estop("pinched")
     assert shield.step((0.0, 0.2), 1.0, 0.0, 0.4) == JointCommand(before.positions, "close", (Reason.ESTOP,))
     assert shield.is_stopped
-    assert shield.estop_text == "pinched"
+    assert shield.estop_reason == "pinched"
     shield.reset()
     assert shield.step((0.12, 0.2), 1.0, 0.0, 0.4).reasons == (Reason.WAITING,)
     assert shield.step((0.5, 0.2), 1.0, 0.0, 0.5).reasons == (Reason.START, Reason.WAITING)

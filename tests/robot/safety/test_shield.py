@@ -139,10 +139,10 @@ def test_emergency_stop_by_hand(shield):
     drive(shield)
     shield.estop("someone ran in front")
     assert shield.is_stopped
-    assert shield.estop_text == "someone ran in front"
+    assert shield.estop_reason == "someone ran in front"
     assert shield.step((0.5, 0.0, 0.0), 1.0, 0.0, 2.1) == VelocityCommand(reasons=(Reason.ESTOP,))
     shield.reset()
-    assert (shield.is_stopped, shield.estop_text) == (False, "")
+    assert (shield.is_stopped, shield.estop_reason) == (False, "")
     assert shield.step((0.5, 0.0, 0.0), 1.0, 0.0, 2.1) == VelocityCommand(reasons=(Reason.WAITING,))
     assert shield.step((0.5, 0.0, 0.0), 1.0, 0.15, 2.2) == VelocityCommand(reasons=(Reason.WAITING,))
     assert shield.step((0.5, 0.0, 0.0), 0.1, 0.0, 2.3) == VelocityCommand(
@@ -191,7 +191,7 @@ def test_a_signal_handler_and_another_thread_can_stop(shield):
     thread = threading.Thread(target=shield.estop, args=("thread",))
     thread.start()
     thread.join()
-    assert shield.estop_text == "thread"
+    assert shield.estop_reason == "thread"
 
 
 class Hostile:

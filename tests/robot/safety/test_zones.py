@@ -29,6 +29,7 @@ def test_before_a_wall_it_is_as_fast_as_it_can_brake():
     assert step(zones, (-0.5, 0.0, 0.0), (3.9, 2.0, 0.0)).linear_x == -0.5
     assert step(zones, (0.5, 0.0, 0.0), (3.9, 2.0, 0.0)).linear_x == 0.0
     assert step(zones, (0.5, 0.0, 0.0), (3.8, 2.0, math.pi / 2)).linear_x == 0.5
+    assert step(zones, (0.5, 0.0, 0.0), (3.9, 2.0, math.pi / 2)).linear_x == 0.5
 
 
 def test_an_old_pose_counts_as_what_may_have_been_driven_since():
