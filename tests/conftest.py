@@ -23,6 +23,27 @@ settings.load_profile("default")
 
 ROOT = Path(__file__).parents[1]
 
+# Tests here measure times of processes and threads; scripts/test.sh runs them one at a time, after all others.
+TIMING = (
+    "robot/cameras",
+    "robot/guard",
+    "robot/output",
+    "robot/simulator/test_launch.py",
+    "robot/simulator/test_process.py",
+    "robot/test_light.py",
+    "robot/test_runtime.py",
+    "robot/worker",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what measures times."""
+    tests = Path(__file__).parent
+    timed = [tests / name for name in TIMING]
+    for item in items:
+        if any(item.path == one or one in item.path.parents for one in timed):
+            item.add_marker(pytest.mark.timing)
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
