@@ -9,7 +9,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
 installed="$venv/installed"      # checksum of what was installed
 renderer="$venv/renderer"        # the value of MUJOCO_GL that draws
-gl_packages="libegl1 libopengl0 libgl1-mesa-dri" # EGL, OpenGL entry points, software rasteriser
+gl_packages="libegl1 libopengl0 libgl1-mesa-dri libgl1 libglu1-mesa" # EGL, OpenGL for MuJoCo, rasteriser, for MiniWorld
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -62,8 +62,12 @@ install_packages() {
 
 can_render() {
     MUJOCO_GL="$1" "$venv/bin/python" - 2>"$venv/render.log" <<'PY'
+import ctypes
+
 import mujoco
 
+for library in ("libGL.so.1", "libGLU.so.1"):  # MiniWorld's
+    ctypes.CDLL(library)
 red_ball = '<mujoco><worldbody><light pos="0 0 3"/><geom size=".3" rgba="1 0 0 1"/></worldbody></mujoco>'
 model = mujoco.MjModel.from_xml_string(red_ball)
 data = mujoco.MjData(model)
@@ -103,10 +107,10 @@ may_install_gl() {
 prepare_renderer() {
     if ! find_renderer; then
         if ! may_install_gl; then
-            fail "MuJoCo cannot draw a frame with MUJOCO_GL=${MUJOCO_GL:-egl or osmesa}; install a software renderer and run this again:
+            fail "the simulators cannot draw a frame with MUJOCO_GL=${MUJOCO_GL:-egl or osmesa}; install a software renderer and run this again:
     sudo apt-get update && sudo apt-get install -y --no-install-recommends $gl_packages"
         fi
-        step "installing $gl_packages, because MuJoCo cannot draw" "$venv/apt.log" install_gl
+        step "installing $gl_packages, because the simulators cannot draw" "$venv/apt.log" install_gl
         find_renderer || fail "MuJoCo cannot draw with MUJOCO_GL=${MUJOCO_GL:-egl or osmesa}: $(tail -n 1 "$venv/render.log")"
     fi
     say "MuJoCo draws with MUJOCO_GL=$(cat "$renderer")"

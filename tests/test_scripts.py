@@ -79,7 +79,7 @@ def test_setup_tells_how_to_install_a_renderer_without_root(clone, tmp_path):
         (tools / name).chmod(0o755)
     done = run(clone / "scripts" / "setup.sh", PATH=f"{tools}:{os.environ['PATH']}")
     assert done.returncode != 0
-    assert "error: MuJoCo cannot draw a frame" in done.stderr
+    assert "error: the simulators cannot draw a frame" in done.stderr
     assert "apt-get install -y --no-install-recommends libegl1" in done.stderr
 
 
