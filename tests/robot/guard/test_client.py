@@ -345,6 +345,18 @@ def test_a_parent_that_dies_while_others_hold_its_channels_is_noticed(robot: Fak
         pair[1].close()
 
 
+def test_a_stop_has_room_where_motion_has_none(robot: FakeRobot, monkeypatch: pytest.MonkeyPatch):
+    with GuardClient(robot.config) as guard:
+        _drive(guard, robot)
+        monkeypatch.setattr(guard._stream, "send", lambda *message: False)
+        at = time.monotonic()
+        assert not guard.submit((SLOW, 0.0, 0.0), 0.9, at)
+        assert guard.num_dropped == 1
+        assert guard.submit((0.0, 0.0, 0.0), 0.0, at - 60.0), "however old, however unsure"
+        wait_for(lambda: robot.speed == 0.0)
+        assert next(record for record in guard.records()[::-1] if record.calls == ("step",)).command == (0.0, 0.0, 0.0)
+
+
 def test_closing_what_never_started_does_nothing(robot: FakeRobot):
     GuardClient(robot.config).close()
 

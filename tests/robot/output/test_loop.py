@@ -122,6 +122,23 @@ def test_estop_then_reset_before_the_tick_still_stops():
     assert [record.sent.linear_x for record in records] == [0.0] * 3
 
 
+def test_estop_undoes_a_reset_that_waits():
+    output = ShieldedOutput(PlainShield(), Robot(), 50.0, 0.2)
+    output.reset()
+    output.estop()
+    assert [output.tick().calls for _ in range(2)] == [("estop", "hold"), ("hold",)]
+    assert output.estop_reason == "asked for"
+
+
+def test_a_stop_goes_out_before_fresh_motion_that_comes_in_the_same_tick():
+    output = ShieldedOutput(PlainShield(), Robot(), 50.0, 0.2)
+    output.submit(GO, 1.0, time.monotonic())
+    assert output.tick().sent.linear_x == 0.1
+    output.stop()
+    assert output.submit(GO, 1.0, time.monotonic())
+    assert [output.tick().sent.linear_x for _ in range(2)] == [0.0, 0.1]
+
+
 def test_stop_ramps_and_then_waits_for_what_is_observed_later():
     robot = Robot()
     output = ShieldedOutput(PlainShield(step=0.04), robot, 50.0, 0.2)
