@@ -16,7 +16,7 @@ class FolderCamera(Camera):
 
     Args:
         path: of the folder.
-        fps: pictures per second.
+        fps: pictures per second; infinite for as fast as they are read.
         loop: begin again after the last.
 
     Raises:
@@ -36,19 +36,19 @@ class FolderCamera(Camera):
         self._number, self._due = 0, time.monotonic()
 
     def read(self) -> Frame:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
 
         if self._number >= len(self._files) and not self._loop:
             raise CameraEnded(f"camera 'folder': {len(self._files)} pictures were shown")
         file = self._files[self._number % len(self._files)]
         time.sleep(max(0.0, self._due - time.monotonic()))
+        captured_at = time.monotonic()  # before it is decoded, as of any camera
         try:
             with Image.open(file) as picture:
-                image = np.array(picture.convert("RGB"))
+                image = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             raise SafetyError(f"camera 'folder': {file.name} is no picture: {error}") from error
-        captured_at = time.monotonic()
-        self._due = max(self._due + self._period_s, captured_at)
+        self._due = captured_at + self._period_s
         self._number += 1
         return Frame(image=image, captured_at=captured_at, number=self._number - 1)
 

@@ -10,6 +10,7 @@ from glob import glob
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from robovlms.errors import ConfigError, SafetyError
 from robovlms.robot.cameras.base import Camera, Frame
@@ -38,16 +39,14 @@ class OpenCvCamera(Camera):
 
         is_pipeline = isinstance(device, str) and "appsink" in device
         self._capture = cv2.VideoCapture(device, cv2.CAP_GSTREAMER if is_pipeline else cv2.CAP_ANY)
+        if not self._capture.isOpened():
+            self._capture.release()
+            has_backend = not is_pipeline or cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
+            raise ConfigError(f"camera 'opencv': cannot open {device!r}; {_hint(has_backend)}")
         wishes = {cv2.CAP_PROP_FRAME_WIDTH: width, cv2.CAP_PROP_FRAME_HEIGHT: height, cv2.CAP_PROP_FPS: fps}
         for key, value in wishes.items():
             if value is not None:
                 self._capture.set(key, value)
-        if not self._capture.isOpened():
-            self._capture.release()
-            found = sorted(glob("/dev/video*"))
-            raise ConfigError(
-                f"camera 'opencv': cannot open {device!r}; there are {', '.join(found) if found else 'no cameras'}"
-            )
         self._device, self._number, self._given = device, 0, 0
         self._newest: Frame | None = None
         self._error: str | None = None
@@ -74,6 +73,15 @@ class OpenCvCamera(Camera):
             self._capture.release()
 
     def _grab(self) -> None:
+        try:
+            reason = self._grab_until_it_fails()
+        except Exception as error:  # the classes of OpenCV's errors differ between its builds
+            reason = f": {type(error).__name__}: {' '.join(str(error).split())}"
+        with self._has_news:
+            self._error = f"{self._device!r} gives no more pictures{reason}"
+            self._has_news.notify_all()
+
+    def _grab_until_it_fails(self) -> str:
         failures = 0
         while not self._is_closing and failures < _MOST_FAILURES:
             is_there = self._capture.grab()
@@ -81,17 +89,34 @@ class OpenCvCamera(Camera):
             is_there, bgr = self._capture.retrieve() if is_there else (False, None)
             failures = 0 if is_there else failures + 1
             if is_there:
-                self._show(bgr, captured_at)
+                self._show(rgb_of(bgr), captured_at)
             else:
                 time.sleep(0.01)
-        if not self._is_closing:
-            with self._has_news:
-                self._error = f"{self._device!r} gives no more pictures; was it pulled out?"
-                self._has_news.notify_all()
+        return ": it was closed" if self._is_closing else "; was it pulled out?"
 
-    def _show(self, bgr: Any, captured_at: float) -> None:
-        image = np.ascontiguousarray(bgr[..., ::-1] if bgr.ndim == 3 else np.repeat(bgr[..., None], 3, axis=2))
+    def _show(self, image: UInt8[np.ndarray, "h w 3"], captured_at: float) -> None:
         with self._has_news:
             self._newest = Frame(image=image, captured_at=captured_at, number=self._number)
             self._number += 1
             self._has_news.notify_all()
+
+
+def _hint(has_backend: bool) -> str:
+    if not has_backend:
+        return "this OpenCV was built without GStreamer: use the one of JetPack, or of the system (python3-opencv)"
+    found = sorted(glob("/dev/video*"))
+    return f"there are {', '.join(found) if found else 'no cameras'}"
+
+
+def rgb_of(picture: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture as OpenCV has it, grey, BGR or BGRA, in RGB.
+
+    Raises:
+        SafetyError: if it is none of them.
+    """
+    channels = 1 if np.ndim(picture) == 2 else np.shape(picture)[2] if np.ndim(picture) == 3 else 0
+    if channels not in (1, 3, 4) or picture.dtype != np.uint8:
+        raise SafetyError(f"expected a picture of 1, 3 or 4 bytes per pixel, got {np.shape(picture)} {picture.dtype}")
+    if channels == 1:
+        return np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(picture[..., 2::-1])

@@ -1,12 +1,9 @@
 """A film, as if a camera took it now."""
 
 import time
-from pathlib import Path
 
-import numpy as np
-
-from robovlms.errors import ConfigError
 from robovlms.robot.cameras.base import Camera, CameraEnded, Frame
+from robovlms.robot.cameras.decoders import open_film
 
 
 class VideoCamera(Camera):
@@ -15,45 +12,49 @@ class VideoCamera(Camera):
     Args:
         path: of the film.
         loop: begin again after the end.
+        real_time: False gives every picture, as fast as they are read.
 
     Raises:
         ConfigError: if there is no such film.
     """
 
-    def __init__(self, path: str, loop: bool = False) -> None:
-        import cv2
-
-        self._cv2, self._path, self._loop = cv2, path, loop
-        if not Path(path).is_file():
-            raise ConfigError(f"camera 'video': there is no file {path}")
-        self._capture = cv2.VideoCapture(path)
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        if not self._capture.isOpened() or not 0 < fps < 1000:
-            raise ConfigError(f"camera 'video': {path} is no film that can be read")
-        self._period_s = 1 / fps
+    def __init__(self, path: str, loop: bool = False, real_time: bool = True) -> None:
+        self._film = open_film(path)
+        self._path, self._loop, self._real_time = path, loop, real_time
         self._number = self._shown = 0
         self._started_at: float | None = None
+        self._is_closed = False
 
     def read(self) -> Frame:
-        now = time.monotonic()
-        self._started_at = now if self._started_at is None else self._started_at
-        while self._started_at + (self._shown + 1) * self._period_s <= now and self._capture.grab():
-            self._shown += 1
-        is_there, bgr = self._capture.read()
-        if not is_there:
-            return self._begin_again()
-        time.sleep(max(0.0, self._started_at + self._shown * self._period_s - time.monotonic()))
+        if self._is_closed:
+            raise CameraEnded("camera 'video': it was closed")
+        while not self._grab():
+            if not self._loop or not self._shown:
+                raise CameraEnded(f"camera 'video': the end of {self._path}")
+            self._film.rewind()
+            self._shown, self._started_at = 0, None
+        image = self._film.picture()
+        if self._real_time:
+            time.sleep(max(0.0, self._due(self._shown) - time.monotonic()))
         self._shown += 1
         self._number += 1
-        image = np.ascontiguousarray(bgr[..., ::-1])
         return Frame(image=image, captured_at=time.monotonic(), number=self._number - 1)
 
     def close(self) -> None:
-        self._capture.release()
+        if not self._is_closed:
+            self._film.close()
+        self._is_closed = True
 
-    def _begin_again(self) -> Frame:
-        if not self._loop or not self._shown:
-            raise CameraEnded(f"camera 'video': the end of {self._path}")
-        self._capture.set(self._cv2.CAP_PROP_POS_FRAMES, 0)
-        self._shown, self._started_at = 0, None
-        return self.read()
+    def _grab(self) -> bool:
+        """Go to the picture that is to be shown now; False at the end."""
+        now = time.monotonic()
+        self._started_at = now if self._started_at is None else self._started_at
+        while self._real_time and self._due(self._shown + 1) <= now:
+            if not self._film.grab():
+                return False
+            self._shown += 1
+        return self._film.grab()
+
+    def _due(self, picture: int) -> float:
+        assert self._started_at is not None
+        return self._started_at + picture * self._film.period_s
