@@ -1,5 +1,6 @@
 """The thread that calls the driver: what is sent after a failure, a block, and at the end."""
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -90,3 +91,19 @@ def test_the_last_waits_for_a_driver_that_is_slow_but_works(robot: Robot, sender
     robot.raises = False
     assert sender.close(ZERO, 1.0, 0.01)
     assert robot.sent == [ZERO]
+
+
+def test_a_loop_that_still_runs_cannot_replace_the_last(robot: Robot):
+    sender = Sender(robot, 5.0)
+    sender.start()
+    robot.may_go_on.clear()
+    sender.put(ZERO)
+    wait_for(lambda: sender.is_blocked(time.monotonic() + 10.0))
+    closing = threading.Thread(target=sender.close, args=(ZERO, 1.0, 0.5))
+    closing.start()
+    wait_for(lambda: sender._is_closing)
+    time.sleep(0.01)
+    sender.put(GO)
+    robot.may_go_on.set()
+    closing.join()
+    assert robot.speeds == [0.0, 0.0]
