@@ -119,7 +119,7 @@ def _simulated(config: RobotConfig, film: Path | None, say: Callable[[str], None
             say(f"room    {name} at ({x:.1f}, {y:.1f}) m")
         if film is not None:
             title = f"{config.task.name}: " + " ".join(str(value) for value in config.task.options.values())
-            camera = Film(robot.picture_port, film, title, config.simulator.fps)
+            camera = Film(robot.picture_port, film, title)
             parts.callback(lambda: say(f"film: {camera.close()}"))
         yield with_ports(config, robot.command_port, robot.picture_port)
 

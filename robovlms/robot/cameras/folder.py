@@ -36,7 +36,7 @@ class FolderCamera(Camera):
         self._number, self._due = 0, time.monotonic()
 
     def read(self) -> Frame:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
 
         if self._number >= len(self._files) and not self._loop:
             raise CameraEnded(f"camera 'folder': {len(self._files)} pictures were shown")
@@ -46,7 +46,7 @@ class FolderCamera(Camera):
         try:
             with Image.open(file) as picture:
                 image = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow raises what its decoders raise, SyntaxError among others
             raise SafetyError(f"camera 'folder': {file.name} is no picture: {error}") from error
         self._due = captured_at + self._period_s
         self._number += 1
