@@ -49,7 +49,8 @@ REFUSAL = _any(
 )
 DOUBT = _any(
     r"(?<!if )(?<!as )(?<!when )\b(?:i|we|you|it|he|she|they|the robot) "
-    r"(?:would(?! (?:really |very much |)(?:like|love|prefer) (?:for |)you to| appreciate| be grateful)|could|might|may|can)\b",
+    r"(?:would(?! (?:really |very much |)(?:like|love|prefer) (?:for |)you to| appreciate| be grateful)|"
+    r"could|might|may|can)\b",
     r"\b(?:i|we|you|they)'d\b(?! (?:really |very much |)(?:like|love|prefer) (?:for |)you to| appreciate| be grateful)",
     r"(?:^|(?<=[.!?\n,])[ \t]?)(?:maybe|perhaps|possibly|probably)\b",
     r"\bmight\b|\beither\b|\bnot sure\b|\bi (?:think|guess)\b",

@@ -14,11 +14,10 @@ from robovlms.robot.action import Speed
 from robovlms.robot.language.arguments import Arguments
 from robovlms.robot.language.clause import Clause, Mood, Verb
 from robovlms.robot.language.motions import MotionReader
-from robovlms.robot.language.reader import YAW_DIRECTIONS
+from robovlms.robot.language.reader import MOTION_VERBS, YAW_DIRECTIONS
 from robovlms.robot.language.tokens import Token
 from robovlms.robot.language.vocabulary import VerbSense
 
-MOTION_VERBS = frozenset({"go", "slide", "turn", "curve"})
 GOAL_VERBS = frozenset({"point", "look", "find", "navigate", "other"})
 
 
@@ -95,7 +94,7 @@ class ClauseReader(MotionReader):
                 return found[1]
             contrast = roles.contrasts.match(tokens, index)
             is_said_out = contrast is None or contrast[1] < found[1]
-            if is_verb and is_said_out and self.read_direction(tokens, after) is None:
+            if is_verb and is_said_out:
                 return found[1]
         return None
 
@@ -138,7 +137,7 @@ class ClauseReader(MotionReader):
         if self.is_end(tokens, index) or self.opens_purpose(tokens, index) is not None:
             return True
         roles = self.roles
-        if self.opens_verb(tokens, index):
+        if self.opens_step(tokens, index):
             return True
         return self.longest(tokens, index, roles.corrections, roles.tags, roles.negations) is not None
 

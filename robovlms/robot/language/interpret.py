@@ -137,7 +137,7 @@ def _forbids_all_motion(clause: Clause) -> bool:
 
 
 def _takes_back(prohibition: Clause, command: Clause) -> bool:
-    if prohibition.verb != command.verb or command.mood != "command":
+    if prohibition.verb != command.verb or command.mood != "command" or command.verb == "stop":
         return False
     if not prohibition.directions and prohibition.thing is None and not prohibition.has_pronoun:
         return True

@@ -15,6 +15,7 @@ from robovlms.robot.language.phrase_table import Phrases
 from robovlms.robot.language.tokens import Token
 from robovlms.robot.language.vocabulary import Vocabulary
 
+MOTION_VERBS = frozenset({"go", "slide", "turn", "curve"})
 YAW_DIRECTIONS = frozenset({"left", "right", "clockwise", "counterclockwise"})
 
 
@@ -64,6 +65,17 @@ class Reader:
         is_direction = self.words.directions.match(tokens, index) is not None
         return not is_direction and self.words.verbs.match(tokens, index) is not None
 
+    def opens_step(self, tokens: Sequence[Token], index: int) -> bool:
+        """Whether a further step begins here without a connective ("go forward turn left").
+
+        Nouns look like verbs ("turn right answer"): only motions, stops and what has a thing after it are steps.
+        """
+        found = self.words.verbs.match(tokens, index)
+        if found is None or not self.opens_verb(tokens, index) or self.roles.compounds.match(tokens, index) is not None:
+            return False
+        has_thing = self.longest(tokens, found[1], self.roles.determiners, self.roles.pronouns) is not None
+        return has_thing or found[0].verb in MOTION_VERBS or found[0].verb == "stop"
+
     def opens_clause(self, tokens: Sequence[Token], index: int) -> bool:
         """Whether what stands here begins a clause of its own, not a further part of a thing."""
         roles = self.roles
@@ -107,8 +119,9 @@ class Reader:
         return None
 
     def _can_follow_direction(self, tokens: Sequence[Token], index: int) -> bool:
-        verbs = self.words.verbs, self.words.gerunds
-        if self.is_end(tokens, index) or self.longest(tokens, index, *verbs) is not None:
+        if self.is_end(tokens, index) or self.opens_step(tokens, index):
+            return True
+        if self.words.gerunds.match(tokens, index) is not None:
             return True
         roles = self.roles
         tables = (roles.fillers, roles.vague_amounts, roles.self, roles.contrasts, roles.corrections, roles.sideways)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from robovlms.robot.language.arguments import Arguments
 from robovlms.robot.language.clause import Clause, Mood
-from robovlms.robot.language.clause_reader import MOTION_VERBS, ClauseReader, Lead
+from robovlms.robot.language.clause_reader import ClauseReader, Lead
 from robovlms.robot.language.phrase_table import Phrases
+from robovlms.robot.language.reader import MOTION_VERBS
 from robovlms.robot.language.tokens import Token
 from robovlms.robot.language.vocabulary import VerbSense
 

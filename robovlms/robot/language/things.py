@@ -115,7 +115,9 @@ class ThingReader(Reader):
             if after is None:
                 return index
             index = after
-        return index if index >= len(tokens) else self._speed(tokens, index, args) or index
+        if index >= len(tokens):
+            return index
+        return self._speed(tokens, index, args) or self._excluded_thing(tokens, index) or index
 
     def _handling_part(self, tokens: Sequence[Token], index: int, args: Arguments, takes_goal: bool) -> int | None:
         roles = self.roles
@@ -141,9 +143,11 @@ class ThingReader(Reader):
         return found[1]
 
     def _excluded_thing(self, tokens: Sequence[Token], index: int) -> int | None:
-        contrast = self.roles.contrasts.match(tokens, index)
+        """Read "not the blue one", after a pause or not."""
+        contrast = self.roles.contrasts.match(tokens, index + (tokens[index].text == ","))
         end = self.read_thing(tokens, contrast[1])[2] if contrast else index
-        return end if end > index else None
+        is_whole = tokens[index].text != "," or self.is_end(tokens, end)
+        return end if contrast and end > contrast[1] and is_whole else None
 
     def _recipient(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
         """Read "me" in "bring me the cup"."""

@@ -76,6 +76,7 @@ STOP = clause("stop")
         ([clause("go", "prohibition"), LEFT], "stop; unknown"),
         ([LEFT, clause("go", "prohibition")], "stop"),
         ([clause("stop", "prohibition")], "unknown"),
+        ([STOP, clause(None), clause("stop", "prohibition")], "stop; unknown"),
         ([clause("stop", "prohibition"), FORWARD], "move +00"),
         ([clause("grab", "prohibition", thing="cup")], "stop"),
         ([clause("other", "prohibition", thing="cup")], "unknown"),
