@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from robovlms.robot.safety.gate import FUTURE_TOLERANCE_S
 from robovlms.robot.safety.limits import ShieldLimits, Triple
 from robovlms.robot.safety.reading import read_number, read_triple
-from robovlms.robot.safety.zones import MAX_COORDINATE_M, Point, Polygon, SlowZone, Zones
+from robovlms.robot.safety.zones import MAX_COORDINATE_M, Point, Polygon, Zones
 
 Edge = tuple[Point, Point]
 
@@ -57,10 +57,9 @@ class ZoneGuard:
         self._step_s = limits.max_step_s
         self._deceleration = min(limits.max_deceleration[:2])
         self._turn_deceleration = limits.max_deceleration[2]
-        self._inside = [_edges(zones.workspace)] if zones.workspace else []
-        self._outside = [_edges(area) for area in zones.keep_out]
-        self._borders = [edge for edges in (*self._inside, *self._outside) for edge in edges]
-        self._slow = [(zone, _edges(zone.area)) for zone in zones.slow]
+        self._inside = [Area(zones.workspace)] if zones.workspace else []
+        self._outside = [Area(corners) for corners in zones.keep_out]
+        self._slow = [(Area(zone.area), zone.max_speed) for zone in zones.slow]
 
     def read_place(self, pose: Any, pose_age_s: Any) -> Place | None:
         """The pose, if it is one to trust: three finite numbers, young enough, not from the future."""
@@ -96,37 +95,35 @@ class ZoneGuard:
             margin=self._zones.margin_m + drift,
             reach=speed * (self._step_s + speed / self._deceleration / 2.0),
         )
-        factors = [self._before(edge, motion) for edge in self._borders]
-        factors += [self._slow_down(zone, edges, motion) for zone, edges in self._slow]
+        edges = [edge for area in (*self._inside, *self._outside) for edge in area.near(motion)]
+        factors = [self._before(edge, motion) for edge in edges]
+        factors += [self._slow_down(area, most, motion) for area, most in self._slow]
         return min(factors, default=1.0)
 
     def _is_allowed(self, place: Point) -> bool:
-        return all(is_inside(place, edges) for edges in self._inside) and not any(
-            is_inside(place, edges) for edges in self._outside
-        )
+        inside, outside = self._inside, self._outside
+        return all(area.contains(place) for area in inside) and not any(area.contains(place) for area in outside)
 
     def _before(self, edge: Edge, motion: "_Motion") -> float:
         towards, distance = self._approach(edge, motion)
         return self._scale(distance / towards, motion) if towards > _ALONG else 1.0
 
-    def _slow_down(self, zone: SlowZone, edges: list[Edge], motion: "_Motion") -> float:
+    def _slow_down(self, area: "Area", max_speed: float, motion: "_Motion") -> float:
         """As fast as the zone allows at its border, and before it as fast as braking to that allows."""
-        if is_inside(motion.place, edges):
-            return min(1.0, zone.max_speed / motion.speed)
-        approaches = [self._approach(edge, motion) for edge in edges]
+        if area.contains(motion.place):
+            return min(1.0, max_speed / motion.speed)
+        approaches = [self._approach(edge, motion) for edge in area.near(motion)]
         distances = [distance for towards, distance in approaches if towards > _ALONG]
         if not distances:
             return 1.0
-        rest = zone.max_speed * self._step_s + zone.max_speed**2 / (2.0 * self._deceleration)
+        rest = max_speed * self._step_s + max_speed**2 / (2.0 * self._deceleration)
         return self._scale(min(distances) + rest, motion)
 
     def _approach(self, edge: Edge, motion: "_Motion") -> tuple[float, float]:
-        """Cosine of the smallest angle between motion and edge (0 out of reach); distance less margin, m."""
+        """Cosine of the smallest angle between motion and edge; distance less margin, m."""
         x, y = nearest(motion.place, edge)
         way_x, way_y = x - motion.place[0], y - motion.place[1]
         distance = math.hypot(way_x, way_y)
-        if distance - motion.margin >= motion.reach:
-            return 0.0, distance
         angle = abs(math.remainder(motion.heading - math.atan2(way_y, way_x), math.tau)) if distance > 0.0 else 0.0
         return math.cos(max(0.0, angle - motion.spread)), max(0.0, distance - motion.margin)
 
@@ -148,19 +145,39 @@ class _Motion(NamedTuple):
     reach: float
 
 
-def is_inside(place: Point, edges: list[Edge]) -> bool:
-    """The point is inside the polygon: a ray from it to the right crosses the border an odd number of times.
+class Area:
+    """A polygon, ready to be asked.
 
-    >>> triangle = [((0.0, 0.0), (2.0, 0.0)), ((2.0, 0.0), (0.0, 2.0)), ((0.0, 2.0), (0.0, 0.0))]
-    >>> is_inside((0.5, 0.5), triangle), is_inside((1.5, 1.0), triangle)
-    (True, False)
+    Args:
+        corners: in turn, m.
     """
-    x, y = place
-    inside = False
-    for (x1, y1), (x2, y2) in edges:
-        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
-            inside = not inside
-    return inside
+
+    def __init__(self, corners: Polygon) -> None:
+        self._edges = list(zip(corners, (*corners[1:], corners[0]), strict=True))
+        self._boxes = [(*map(min, *edge), *map(max, *edge)) for edge in self._edges]
+
+    def contains(self, place: Point) -> bool:
+        """The point is inside: a ray from it to the right crosses the border an odd number of times.
+
+        >>> triangle = Area(((0.0, 0.0), (2.0, 0.0), (0.0, 2.0)))
+        >>> triangle.contains((0.5, 0.5)), triangle.contains((1.5, 1.0))
+        (True, False)
+        """
+        x, y = place
+        inside = False
+        for (x1, y1), (x2, y2) in self._edges:
+            if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
+                inside = not inside
+        return inside
+
+    def near(self, motion: _Motion) -> list[Edge]:
+        """The edges that the robot could come to before it stands, and perhaps some more."""
+        (x, y), reach = motion.place, motion.margin + motion.reach
+        return [
+            edge
+            for edge, (left, bottom, right, top) in zip(self._edges, self._boxes, strict=True)
+            if left - reach <= x <= right + reach and bottom - reach <= y <= top + reach
+        ]
 
 
 def nearest(place: Point, edge: Edge) -> Point:
@@ -175,7 +192,3 @@ def nearest(place: Point, edge: Edge) -> Point:
     part = ((place[0] - x1) * long_x + (place[1] - y1) * long_y) / square if square > 0.0 else 0.0
     part = max(0.0, min(1.0, part))
     return x1 + part * long_x, y1 + part * long_y
-
-
-def _edges(area: Polygon) -> list[Edge]:
-    return list(zip(area, (*area[1:], area[0]), strict=True))
