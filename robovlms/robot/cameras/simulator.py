@@ -26,7 +26,7 @@ class SimulatorCamera(Camera):
     def __init__(self, port: int) -> None:
         try:
             self._socket = socket.create_connection(("127.0.0.1", port), _TIMEOUT_S)
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter for a port beyond 65535
             raise ConfigError(f"camera 'simulator': nobody gives pictures on port {port}: {error}") from error
         self._stream = self._socket.makefile("rb")
         self.last: dict[str, Any] = {}
@@ -39,8 +39,12 @@ class SimulatorCamera(Camera):
             raise SafetyError(f"camera 'simulator': {error}") from error
         if message is None:
             raise SafetyError("camera 'simulator': the simulator has ended")
+        try:
+            frame = Frame(image=message["image"], captured_at=message["captured_at"], number=message["number"])
+        except KeyError as error:
+            raise SafetyError(f"camera 'simulator': what came is no picture: no {error}") from error
         self.last = message
-        return Frame(image=message["image"], captured_at=message["captured_at"], number=message["number"])
+        return frame
 
     def close(self) -> None:
         self._stream.close()

@@ -25,6 +25,7 @@ CAMERA_HEIGHT_M, FIELD_OF_VIEW_DEG, RADIUS_M = 0.6, 60.0, 0.25
 _ROOM_M, _WALL_MARGIN_M = 8.0, 1.2
 _THINGS = {"red": "box", "green": "ball", "blue": "box", "yellow": "ball", "purple": "box"}
 _SIZE_M = 0.6
+_INSTALL = "on Debian or Ubuntu: apt-get install -y libegl1 libopengl0 libgl1 libglu1-mesa libgl1-mesa-dri"
 _SMALLEST_PX, _LARGEST_PX = 8, 2048
 
 
@@ -152,7 +153,7 @@ def _open_world(scene: Scene, seed: int, width: int, height: int) -> Any:
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError):
             raise
-        raise SimulatorError(f"MiniWorld cannot draw on this machine: {error}") from error
+        raise SimulatorError(f"MiniWorld cannot draw on this machine ({error}); {_INSTALL}") from error
 
     class Room(MiniWorldEnv):
         def _gen_world(self) -> None:
@@ -182,8 +183,7 @@ def _open_world(scene: Scene, seed: int, width: int, height: int) -> Any:
         room.reset(seed=seed)
     except Exception as error:  # pyglet and OpenGL raise classes of their own, which differ between platforms
         raise SimulatorError(
-            f"MiniWorld cannot draw on this machine ({type(error).__name__}: {error}); on Debian or Ubuntu: "
-            "apt-get install -y libegl1 libopengl0 libgl1 libglu1-mesa libgl1-mesa-dri"
+            f"MiniWorld cannot draw on this machine ({type(error).__name__}: {error}); {_INSTALL}"
         ) from error
     room.agent.cam_height, room.agent.cam_fov_y = CAMERA_HEIGHT_M, FIELD_OF_VIEW_DEG
     room.agent.cam_pitch, room.agent.cam_fwd_disp, room.agent.radius = -5.0, 0.0, RADIUS_M

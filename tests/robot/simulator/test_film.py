@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robovlms.errors import ConfigError, SimulatorError
+from robovlms.errors import ConfigError, SafetyError, SimulatorError
+from robovlms.robot.cameras.simulator import SimulatorCamera
 from robovlms.robot.simulator.film import Film, compose
 from robovlms.robot.simulator.film_file import open_film_file
 from robovlms.robot.simulator.process import Gallery
@@ -104,6 +105,18 @@ def test_a_film_that_cannot_be_written_is_one_line(gallery: Gallery, tmp_path: P
     tmp_path.rename(tmp_path.with_name("moved away"))
     with pytest.raises(SimulatorError, match="film: cannot be written"):
         close(film, gallery)
+
+
+@pytest.mark.parametrize("port", [0, 65536, 10**6])
+def test_a_port_that_is_none(port: int) -> None:
+    with pytest.raises(ConfigError, match=f"nobody gives pictures on port {port}"):
+        SimulatorCamera(port)
+
+
+def test_what_is_no_picture(gallery: Gallery) -> None:
+    gallery.show({"number": 0, "captured_at": 1.0})
+    with SimulatorCamera(gallery.port) as camera, pytest.raises(SafetyError, match="no picture: no 'image'"):
+        camera.read()
 
 
 def close(film: Film, gallery: Gallery) -> Path | None:

@@ -38,6 +38,14 @@ def test_without_miniworld_the_extra_is_named(tmp_path, monkeypatch):
         SimulatedRobot()
 
 
+def test_without_a_library_of_the_system_its_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "pyglet.py").write_text("options = {}")
+    (tmp_path / "miniworld.py").write_text("raise ImportError('Library \"GLU\" not found.')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    with pytest.raises(SimulatorError, match=r'Library "GLU" not found\.\); on Debian .* libglu1-mesa'):
+        SimulatedRobot()
+
+
 def test_the_last_line_of_a_simulator_that_cannot_start(tmp_path, monkeypatch):
     (tmp_path / "pyglet.py").write_text("raise RuntimeError('the display is on fire')")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
