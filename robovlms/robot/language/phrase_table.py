@@ -25,6 +25,7 @@ class Phrases:
         self._entries = {
             first: sorted(found, key=lambda entry: -len(entry[0])) for first, found in entries.items() if first
         }
+        self.first_words = self._entries.keys()
         following = (word for found in self._entries.values() for words, _ in found for word in words)
         self.words = frozenset((*self._entries, *following))
 
@@ -32,7 +33,10 @@ class Phrases:
         """Return the value of the longest phrase at `start` and the index after it; None if there is none."""
         if start >= len(tokens):
             return None
-        for words, value in self._entries.get(tokens[start].text, ()):
+        found = self._entries.get(tokens[start].text)
+        if found is None:
+            return None
+        for words, value in found:
             index = start + 1
             for word in words:
                 if index >= len(tokens) or tokens[index].text != word:

@@ -58,6 +58,8 @@ def normalise(text: str) -> str:
     >>> normalise("Don’t MOVE 1½ m")
     "don't move 1 1/2 m"
     """
+    if text.isascii():
+        return text.casefold().translate(_QUOTES)
     text = unicodedata.normalize("NFKC", _VULGAR_FRACTION.sub(r" \1", text)).casefold().translate(_QUOTES)
     return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cf", "Mn", "Me"))
 
