@@ -4,14 +4,14 @@ import datetime
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 
 def describe(repository: Path) -> dict[str, Any]:
-    """Commit, date, processor, cores, and library versions."""
-    import torch
-
+    """Commit, date, processor, cores, and library versions; of torch only if it was used."""
+    torch = sys.modules.get("torch")
     commit = subprocess.run(
         ["git", "-C", str(repository), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
@@ -20,9 +20,9 @@ def describe(repository: Path) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        **({"torch": torch.__version__} if torch else {}),
     }
 
 

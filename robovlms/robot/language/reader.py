@@ -36,8 +36,15 @@ class Reader:
 
     def longest(self, tokens: Sequence[Token], index: int, *tables: Phrases) -> int | None:
         """Return the end of the longest phrase of several tables at `index`; None if there is none."""
-        ends = [found[1] for table in tables if (found := table.match(tokens, index)) is not None]
-        return max(ends, default=None)
+        if index >= len(tokens):
+            return None
+        end, first = 0, tokens[index].text
+        for table in tables:
+            if first in table.first_words:  # in most tables nothing begins with this word
+                found = table.match(tokens, index)
+                if found is not None and found[1] > end:
+                    end = found[1]
+        return end or None
 
     def is_end(self, tokens: Sequence[Token], index: int) -> bool:
         """A pause, a connective or the end of the sentence."""

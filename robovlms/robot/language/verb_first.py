@@ -6,13 +6,23 @@
 """
 
 import dataclasses
+import re
 from pathlib import Path
 
 from robovlms.robot.language.analyser import Analyser
 from robovlms.robot.language.clause import Clause
 from robovlms.robot.language.sentence import SentenceReader
-from robovlms.robot.language.tokens import SENTENCE_ENDS, Token, normalise, tokenise, without_stretching
+from robovlms.robot.language.tokens import (
+    SENTENCE_ENDS,
+    Token,
+    normalise,
+    tokenise,
+    without_accents,
+    without_stretching,
+)
 from robovlms.robot.language.vocabulary import load_vocabulary
+
+_PLAIN_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
 class VerbFirstAnalyser(Analyser):
@@ -42,7 +52,9 @@ class VerbFirstAnalyser(Analyser):
 
     def count_known(self, text: str) -> int:
         """Return how many words of a text are in the vocabulary."""
-        return sum(token.text in self._words.words for token in self._tokens(text) if token.text.isalpha())
+        known, short = self._words.words, self._words.contractions
+        words = map(without_accents, _PLAIN_WORD.findall(normalise(text)))
+        return sum(word in known or word in short for word in words)
 
     def _tokens(self, text: str) -> list[Token]:
         tokens: list[Token] = []
