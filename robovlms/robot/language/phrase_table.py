@@ -18,33 +18,40 @@ class Phrases:
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        entries: dict[str, list[tuple[tuple[str, ...], Any]]] = {}
+        self._root = _Node()
+        words: set[str] = set()
         for phrase, value in values.items():
-            words = _split(phrase)
-            entries.setdefault(words[0] if words else "", []).append((words[1:], value))
-        self._entries = {
-            first: sorted(found, key=lambda entry: -len(entry[0])) for first, found in entries.items() if first
-        }
-        self.first_words = self._entries.keys()
-        following = (word for found in self._entries.values() for words, _ in found for word in words)
-        self.words = frozenset((*self._entries, *following))
+            node = self._root
+            for word in _split(phrase):
+                node = node.after.setdefault(word, _Node())
+                words.add(word)
+            if node is not self._root and not node.is_end:
+                node.is_end, node.value = True, value
+        self.first_words = self._root.after.keys()
+        self.words = frozenset(words)
 
     def match(self, tokens: Sequence[Token], start: int) -> tuple[Any, int] | None:
         """Return the value of the longest phrase at `start` and the index after it; None if there is none."""
-        if start >= len(tokens):
-            return None
-        found = self._entries.get(tokens[start].text)
-        if found is None:
-            return None
-        for words, value in found:
-            index = start + 1
-            for word in words:
-                if index >= len(tokens) or tokens[index].text != word:
-                    break
-                index += 1
-            else:
-                return value, index
-        return None
+        node, found, index, end = self._root, None, start, len(tokens)
+        while index < end:
+            next_node = node.after.get(tokens[index].text)
+            if next_node is None:
+                break
+            node = next_node
+            index += 1
+            if node.is_end:
+                found = node.value, index
+        return found
+
+
+class _Node:
+    """A word of a phrase, and the words that may follow it."""
+
+    __slots__ = ("after", "is_end", "value")
+
+    def __init__(self) -> None:
+        self.after: dict[str, _Node] = {}
+        self.is_end, self.value = False, None
 
 
 def _split(phrase: str) -> tuple[str, ...]:
