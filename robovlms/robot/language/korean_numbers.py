@@ -116,6 +116,7 @@ class QuantityFinder:
     def read_number(self, words: str) -> float | None:
         """Return the value of digits or number words; None if they are not a number.
 
+        >>> from robovlms.robot.language.hangul import is_hangul
         >>> numbers = {"sino_digits": {"삼": 3}, "sino_powers": {"십": 10}, "native": {"열": 10, "두": 2}}
         >>> rest = {"ten_thousand": "만", "infinite": "무한", "not_a_number": "nan", "minus": "음의", "point": "점"}
         >>> finder = QuantityFinder({**numbers, **rest}, {"metres": {}, "degrees": {}, "nothing": "보"}, is_hangul)
