@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 from robovlms.robot.language.clause import Mood
+from robovlms.robot.language.korean_ahead import denies, is_describing, names_amount, stands_alone, starts_anew
 from robovlms.robot.language.korean_draft import Draft, Thing, build_clause
+from robovlms.robot.language.korean_left_out import NO_VERB, verb_left_out
 from robovlms.robot.language.korean_moods import Said
 from robovlms.robot.language.korean_verbs import VerbGroup, VerbGroups
 from robovlms.robot.language.korean_vocabulary import Ending, Form, KoreanVocabulary, Sense
 from robovlms.robot.language.korean_words import Part
 
 _ADVERB_ENDS = ("히", "게", "이", "껏", "로", "서", "듯", "씩", "채")
-_NO_VERB = Sense("")
 _UNKNOWN_NEGATED = (Form(Sense("unknown"), Ending("negated")),)
 _STOP = Sense("stop", stem="정지")
 
@@ -64,7 +65,7 @@ class _Sentence:
     def _is_amount_named(self) -> bool:
         draft = self.draft
         is_measured = draft.distance_m is not None or draft.angle_deg is not None
-        return draft.deed is not None or (is_measured and self._verb_left_out() is not _NO_VERB)
+        return draft.deed is not None or (is_measured and self._left_out() is not NO_VERB)
 
     def _next(self, offset: int = 0) -> Part | None:
         index = self.index + offset
@@ -74,25 +75,23 @@ class _Sentence:
         following = self._next()
         return following is not None and kind in following.kinds
 
+    def _ahead(self) -> list[Part]:
+        return self.parts[self.index :]
+
+    def _left_out(self) -> Sense:
+        last = self.said[-1].clause if self.said else None
+        return verb_left_out(self.draft, last, has_nouns=bool(self.nouns))
+
     def _skip(self, count: int = 1) -> None:
         for part in self.parts[self.index : self.index + count]:
             self.draft.words.append(part.text)
         self.index += count
 
     def _mark(self, part: Part) -> None:
-        if self.draft.deed or (self._verb_left_out() is not _NO_VERB and self._starts_anew()):
+        if self.draft.deed or (self._left_out() is not NO_VERB and starts_anew(self._ahead())):
             self._finish()
         if self.nouns and all(noun.kind == "unknown" for noun in self.nouns) and not self.draft.directions:
             self._drop_nouns()
-
-    def _starts_anew(self) -> bool:
-        """Whether the words behind a comma name a direction or an amount of their own."""
-        ahead = []
-        for part in self.parts[self.index :]:
-            if part.kind == "mark":
-                break
-            ahead.append(part)
-        return any(part.kind in ("direction", "number") or part.sense is not None for part in ahead)
 
     def _drop_nouns(self) -> None:
         """Take words that turned out not to belong to a noun phrase for unknown ones."""
@@ -161,7 +160,7 @@ class _Sentence:
         if "wrong" in part.kinds and not self.said and len(self.draft.words) == 1:
             self._close(_STOP, "command")
         else:
-            self._close(_NO_VERB, "prohibition")
+            self._close(NO_VERB, "prohibition")
 
     def _direction(self, part: Part) -> None:
         draft, following = self.draft, self._next()
@@ -176,7 +175,7 @@ class _Sentence:
         if (
             following
             and following.kind == "verb"
-            and _is_describing(following)
+            and is_describing(following)
             and following.forms[0].sense.verb == "stay"
         ):
             draft.set_side(part.direction)
@@ -219,7 +218,7 @@ class _Sentence:
         elif following and "contrast" in following.kinds:
             self.nouns = []
             self._skip()
-        elif following and part.kind == "unknown" and part.text.endswith(("지", "지는", "지도")) and _denies(following):
+        elif following and part.kind == "unknown" and part.text.endswith(("지", "지는", "지도")) and denies(following):
             self._group(replace(part, kind="verb", forms=_UNKNOWN_NEGATED), self.index - 1)
         elif part.role in ("", "of", "with"):
             self.nouns.append(part)
@@ -265,34 +264,14 @@ class _Sentence:
             return
         elif part.role == "to" and sense.verb in ("slide", "go", "curve"):
             self.draft.manner = sense
-        elif part.role == "" and self._names_amount_behind():
+        elif part.role == "" and names_amount(self._ahead(), self.vocabulary.after_verb["then"]):
             self.draft.deed = sense
-        elif part.role in ("", "object") and self._stands_alone(following):
+        elif part.role in ("", "object") and stands_alone(part, self._ahead()):
             self._close(sense, "question" if self.is_question and sense.verb != "stop" else "command")
         elif part.role == "" and following and following.sense and sense.verb == following.sense.verb == "go":
             self.draft.directions += [sense.direction] if sense.direction else []
         else:
             self._noun(replace(part, kind="noun"))
-
-    def _names_amount_behind(self) -> bool:
-        """Whether only an amount or a direction follows a deed: "전진 2미터", "회전 왼쪽으로 90도"."""
-        rest = []
-        for part in self.parts[self.index :]:
-            if part.kind in ("mark", "deed") or "then" in part.kinds or part.text in self.vocabulary.after_verb["then"]:
-                break
-            rest.append(part)
-        is_do = [
-            part.kind == "verb" and (part.forms[0].sense.stem == "하" or part.forms[0].sense.auxiliary == "give")
-            for part in rest
-        ]
-        is_soft = [bool({"word", "ask", "not", "forward"} & set(part.kinds)) for part in rest]
-        is_amount = [
-            part.kind == "number"
-            or (part.kind == "direction" and part.role in ("", "to"))
-            or bool({"slow", "fast"} & set(part.kinds))
-            for part in rest
-        ]
-        return any(is_amount + is_do) and all(map(any, zip(is_do, is_soft, is_amount, strict=True)))
 
     def _does(self, part: Part, following: Part) -> bool:
         """Whether the verb behind a deed only says that it is done: "회전을 해", "그만 가"."""
@@ -308,18 +287,6 @@ class _Sentence:
             return True
         is_moment = part.stem.startswith(("잠깐", "잠시", "잠간"))
         return is_moment and following is not None and following.kind != "mark" and "ask" not in following.kinds
-
-    def _stands_alone(self, following: Part | None) -> bool:
-        """Whether a deed is the end of its clause."""
-        if following is None or following.kind == "mark":
-            return True
-        if {"ask", "then"} & set(following.kinds):
-            return True
-        is_soft = bool({"word", "slow", "fast", "hello"} & set(following.kinds))
-        rest = self.parts[self.index :]
-        if is_soft and all({"word", "slow", "fast", "ask", "hello"} & set(one.kinds) for one in rest):
-            return True
-        return self.parts[self.index - 1].text.isascii()
 
     def _verb(self, part: Part) -> None:
         if not self._group(part, self.index - 1):
@@ -379,31 +346,7 @@ class _Sentence:
             if draft.words and self.said:
                 self.draft = Draft()
             return
-        self._close(self._verb_left_out(), "command" if not self.is_question else "question", is_left_out=True)
-
-    def _verb_left_out(self) -> Sense:
-        draft = self.draft
-        if draft.deed:
-            return draft.deed
-        if self._names_goal():
-            return Sense("go")
-        if self.nouns or draft.num_unknown or draft.things or draft.is_negated:
-            return _NO_VERB
-        directions = set(draft.directions)
-        if directions & {"left", "right"} and draft.angle_deg is not None and draft.distance_m is None:
-            return Sense("turn")
-        if directions & {"clockwise", "counterclockwise"}:
-            return Sense("turn")
-        is_asked = any("부탁" in word for word in draft.words)
-        is_clear = (draft.is_led and not is_asked) or draft.distance_m is not None
-        return Sense("go") if directions <= {"forward", "back"} and directions and is_clear else _NO_VERB
-
-    def _names_goal(self) -> bool:
-        """ "부엌으로": one known place, and that it is a goal."""
-        draft = self.draft
-        is_only = len(draft.things) == 1 and not (self.nouns or draft.num_unknown or draft.directions)
-        goal = draft.things[0] if is_only else None
-        return goal is not None and goal.is_known and goal.role == "to" and draft.words[-1].endswith(("로", "까지"))
+        self._close(self._left_out(), "command" if not self.is_question else "question", is_left_out=True)
 
     def _close(self, sense: Sense, outcome: str, is_loose: bool = False, is_left_out: bool = False) -> None:
         if self.nouns:
@@ -418,7 +361,7 @@ class _Sentence:
             mood = "prohibition"
         if outcome == "dropped":
             mood = "statement"
-        if is_left_out and sense is _NO_VERB and not self.said:
+        if is_left_out and sense is NO_VERB and not self.said:
             mood = "statement" if mood == "command" else mood
         clause = build_clause(self.draft, sense, mood, self.vocabulary)
         self.said.append(Said(clause, outcome if clause.mood != "condition" else "condition", is_loose))
@@ -426,15 +369,6 @@ class _Sentence:
 
     def _has_other_subject(self) -> bool:
         return any(thing.role == "subject" for thing in self.draft.things)
-
-
-def _denies(part: Part) -> bool:
-    """Whether it forbids or denies the verb before it: 마, 않아."""
-    return any(form.sense.auxiliary in ("stop_doing", "not") for form in part.forms)
-
-
-def _is_describing(part: Part) -> bool:
-    return any(form.ending.role.endswith("adnominal") for form in part.forms)
 
 
 def _with_sense(part: Part, sense: Sense) -> tuple:
