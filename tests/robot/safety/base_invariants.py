@@ -419,6 +419,22 @@ def arrives(safety: ModuleType) -> Check:
     return check
 
 
+def clamped(safety: ModuleType) -> Check:
+    """What is too fast on one axis ends at its limit, and the others shrink with it if the direction is kept."""
+
+    @given(st.integers(0, 2), st.sampled_from([1.0, -1.0]), st.floats(1.1, 1e6), st.booleans())
+    def check(axis: int, side: float, times: float, keeps: bool) -> None:
+        values = changed_limits(keep_direction=keeps)
+        asked = [0.1, 0.1, 0.1]
+        asked[axis] = side * times * values["max_velocity"][axis]
+        sent = driven(safety, values, tuple(asked))[0].last.velocity
+        assert math.isclose(sent[axis], side * values["max_velocity"][axis])
+        for other in {0, 1, 2} - {axis}:
+            assert math.isclose(sent[other], 0.1 / times if keeps else 0.1)
+
+    return check
+
+
 def braking_waits_for_nothing(safety: ModuleType) -> Check:
     """An axis of translation that shall stand brakes at its own limit, however slowly another one gathers speed."""
 
@@ -454,6 +470,7 @@ INVARIANTS = {
         direction_kept,
         stop_is_never_refused,
         arrives,
+        clamped,
         braking_waits_for_nothing,
     )
 }

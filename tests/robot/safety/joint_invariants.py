@@ -59,7 +59,8 @@ def as_shape(positions: tuple[float, ...], gripper: str | None, shape: str) -> A
 commands = st.builds(as_shape, targets, grippers, st.sampled_from(["object", "mapping", "tuple", "array"]))
 sound = st.builds(Step, commands, confidences, ages, periods, repeat=st.sampled_from([1, 1, 3, 12]))
 NO_ARM = [odd for odd in ODD_COMMANDS if not isinstance(odd, tuple | np.ndarray) or len(odd) != 2]
-bad_grippers = st.sampled_from(["half", "OPEN", 0.5, 1, True, "", ["open"], object()])
+BAD_GRIPPERS = ["half", "OPEN", 0.5, 1, True, "", ["open"], object()]
+bad_grippers = st.sampled_from(BAD_GRIPPERS)
 joint_spoils = {
     **spoils,
     "command": st.one_of(
@@ -149,6 +150,27 @@ def assert_within_rates(
         if is_bad:
             assert abs(new) <= max(0.0, abs(old) - rate * length) + eps, "J3 brakes"
     return now
+
+
+def odd_values(safety: ModuleType) -> Check:
+    """Every value that is no number, in every place, every odd gripper and every odd command leaves the arm at rest."""
+
+    @given(st.sampled_from([None, "open", "close"]))
+    def check(gripper: str | None) -> None:
+        shield, clock = started(safety)
+        shield.step({"positions": START, "gripper": gripper}, 1.0, 0.0, clock.time + 0.1)
+        other = "open" if gripper == "close" else "close"
+        calls = [({"positions": (0.3, 0.3), "gripper": bad}, 1.0, 0.0) for bad in BAD_GRIPPERS]
+        calls += [(command, 1.0, 0.0) for command in NO_ARM]
+        for odd in NO_NUMBERS:
+            calls += [({"positions": (odd, 0.3), "gripper": other}, 1.0, 0.0), ((0.3, odd), 1.0, 0.0)]
+            calls += [(SimpleNamespace(positions=(0.3, 0.3), gripper=other), odd, 0.0), ((0.3, 0.3), 1.0, odd)]
+        for tick, call in enumerate(calls):
+            sent = shield.step(*call, clock.time + 0.1 * tick + 0.2)
+            assert (sent.positions, sent.gripper) == (START, gripper), call
+            assert sent.reasons or getattr(call[0], "action_type", None) is not None, call
+
+    return check
 
 
 def turns_back_through_zero(safety: ModuleType) -> Check:
@@ -286,7 +308,8 @@ def gripper_repeats(safety: ModuleType) -> Check:
     def check(repeats: int, asked: list[tuple[str | None, bool]]) -> None:
         shield, clock = started(safety, gripper_repeats=repeats)
         state, candidate, count = None, None, 0
-        for gripper, is_good in asked:
+        broken_row = [("close", True)] * (repeats - 1) + [(None, True)]
+        for gripper, is_good in [*broken_row, *broken_row, *asked]:
             clock.time += 0.02
             confidence = 1.0 if is_good else 0.1
             sent = shield.step({"positions": START, "gripper": gripper}, confidence, 0.0, clock.time)
@@ -323,6 +346,7 @@ INVARIANTS = {
     function.__name__: function
     for function in (
         any_run,
+        odd_values,
         turns_back_through_zero,
         rests_in_time,
         emergency_stop,
