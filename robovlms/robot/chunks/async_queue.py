@@ -14,13 +14,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from robovlms.errors import SafetyError
-from robovlms.robot.chunks.base import ChunkExecutor, Plan, PlannedAction
+from robovlms.robot.chunks.base import EDGE_S, ChunkExecutor, Plan, PlannedAction
 
 
 class AsyncQueue(ChunkExecutor):
     """Asks for a chunk before the last one is used up, and blends where they overlap.
 
-    An action of a blend is as old as the older of its two observations.
+    An action of a blend is as old as the older of its two observations, so the old action is left out where it would be
+    too old when it is due: what is fresh must not expire with it.
 
     Args:
         refill_below: a chunk is wanted when this share of the last one is left, in (0, 1].
@@ -47,13 +48,15 @@ class AsyncQueue(ChunkExecutor):
             for k, values in enumerate(actions)
         ]
         self._chunk_size = len(actions)
-        waiting = [one for one in self._plan.actions if now - one.observed_at <= self.max_age_s]
+        waiting = self._plan.actions
         current = self._plan.at(now)  # is being executed, and stays
         kept, after = ([], now - self.period_s) if current is None else ([current], current.due_s)
         self._plan.actions = kept + [self._blend(one, waiting) for one in fresh if one.due_s > after]
 
     def _blend(self, new: PlannedAction, waiting: list[PlannedAction]) -> PlannedAction:
-        near = [one for one in waiting if abs(one.due_s - new.due_s) < self.period_s / 2]
+        end_s = new.due_s + self.period_s
+        young = [one for one in waiting if end_s - one.observed_at <= self.max_age_s + EDGE_S]
+        near = [one for one in young if abs(one.due_s - new.due_s) < self.period_s / 2]
         if not near or self.new_weight == 1:
             return new
         old = min(near, key=lambda one: abs(one.due_s - new.due_s))

@@ -117,7 +117,7 @@ class ChunkExecutor(ABC):
         if action is None or not action.due_s >= self._last_due:
             self.counters["empty"] += 1
             return None
-        if not now - action.observed_at <= self.max_age_s:
+        if not 0 <= now - action.observed_at <= self.max_age_s:
             self.counters["expired"] += 1
             return None
         self._last_due = action.due_s

@@ -41,7 +41,7 @@ class TemporalEnsemble(ChunkExecutor):
         said = []
         for observed_at, chunk in self._chunks:
             k = math.floor((now - observed_at + EDGE_S) / self.period_s)
-            if k < len(chunk) and now - observed_at <= self.max_age_s:
+            if 0 <= k < len(chunk) and now - observed_at <= self.max_age_s:
                 said.append((observed_at, chunk[k]))
         if not said:
             return None

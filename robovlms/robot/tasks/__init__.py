@@ -1,14 +1,16 @@
 """What a robot can be asked to do. A new task is one file and one line here."""
 
-from robovlms.errors import ConfigError, unknown_name
 from robovlms.robot.config import Part
-from robovlms.robot.tasks.ask import Ask
+from robovlms.robot.parts import make_part
 from robovlms.robot.tasks.base import Decision, Task
-from robovlms.robot.tasks.goal import GoalTask
-from robovlms.robot.tasks.policy import Policy
-from robovlms.robot.tasks.say import Say
 
-TASKS: dict[str, type[Task]] = {"ask": Ask, "goal": GoalTask, "policy": Policy, "say": Say}
+# name -> module:class; imported when it is used
+TASKS: dict[str, str] = {
+    "ask": "robovlms.robot.tasks.ask:Ask",
+    "goal": "robovlms.robot.tasks.goal:GoalTask",
+    "policy": "robovlms.robot.tasks.policy:Policy",
+    "say": "robovlms.robot.tasks.say:Say",
+}
 
 __all__ = ["TASKS", "Decision", "Task", "make_task"]
 
@@ -17,12 +19,7 @@ def make_task(part: Part) -> Task:
     """Make a task with its options.
 
     Raises:
-        ConfigError: if the task or an option is unknown.
+        ConfigError: if the task or an option is unknown, or an option is of a wrong type.
         SafetyError: if it cannot be done.
     """
-    if part.name not in TASKS:
-        raise ConfigError(unknown_name("task", part.name, TASKS))
-    try:
-        return TASKS[part.name](**part.options)
-    except TypeError as error:
-        raise ConfigError(f"task {part.name!r} does not take the options {part.options}: {error}") from None
+    return make_part("task", TASKS, part.name, part.options)

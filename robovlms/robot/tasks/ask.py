@@ -16,20 +16,22 @@ class Ask(Task):
     Args:
         instruction: what the robot is to do.
         prompt: what the VLM is asked, with the field `{instruction}`.
+        parser: understands the answers; None for all languages.
 
     Raises:
         SafetyError: if there is no instruction, or no place for it in the prompt.
     """
 
     needs = "text"
+    has_end = False
 
-    def __init__(self, instruction: str = "", prompt: str = PROMPT) -> None:
+    def __init__(self, instruction: str = "", prompt: str = PROMPT, parser: VLAActionParser | None = None) -> None:
         if not instruction.strip():
             raise SafetyError("task ask: expected an instruction, got none; set task.options.instruction")
         if "{instruction}" not in prompt:
             raise SafetyError(f"task ask: the prompt has no field {{instruction}}: {prompt!r}")
         self._prompt = prompt.replace("{instruction}", instruction)
-        self._parser = VLAActionParser()
+        self._parser = parser or VLAActionParser()
         self._decision: Decision | None = None
 
     def question(self, view: View, now: float) -> Question:

@@ -45,11 +45,13 @@ class Task(ABC):
 
     Attributes:
         needs: which kind of model; None for none.
+        has_end: it can be done; False for what goes on until it is stopped.
         is_done: nothing is left to do.
         outcome: how it went, for people.
     """
 
     needs: Literal["text", "chunk"] | None = None
+    has_end: bool = True
     is_done: bool = False
     outcome: str = "not finished"
 

@@ -29,15 +29,16 @@ class Policy(Task):
     """
 
     needs = "chunk"
+    has_end = False
 
-    def __init__(
-        self, instruction: str = "", execution: str = "async_queue", options: dict[str, float] | None = None
-    ) -> None:
+    def __init__(self, instruction: str = "", execution: str = "async_queue", options: dict | None = None) -> None:
         if not instruction.strip():
             raise SafetyError("task policy: expected an instruction, got none; set task.options.instruction")
         if execution not in EXECUTORS:
             raise ConfigError(unknown_name("way to execute chunks", execution, EXECUTORS))
         self._instruction, self._execution, self._options = instruction, execution, options or {}
+        self._asked_about = -math.inf  # capture time of the newest view that the policy was asked about, s
+        self._why_none = "no action of the policy for now"
 
     def prepare(self, limits: ShieldLimits, contract_json: str | None) -> None:
         if contract_json is None:
@@ -68,7 +69,7 @@ class Policy(Task):
             raise ConfigError(f"task policy: {self._execution} does not take {self._options}: {error}") from None
 
     def question(self, view: View, now: float) -> Question | None:
-        if not self._executor.wants_chunk(now):
+        if not view.observed_at > self._asked_about or not self._executor.wants_chunk(now):
             return None
         missing = [camera.name for camera in self._contract.cameras if camera.name not in view.images]
         if missing:
@@ -77,21 +78,27 @@ class Policy(Task):
             camera.name: resize_frame(view.images[camera.name], camera.height, camera.width)
             for camera in self._contract.cameras
         }
+        self._asked_about = view.observed_at
         return Question(images=images, instruction=self._instruction, observed_at=view.observed_at)
 
     def take(self, answer: Answer, now: float) -> None:
-        if answer.chunk is None:
-            return
         try:
+            if answer.chunk is None:
+                raise UnsafeActionError(answer.error or "an answer without a chunk")
+            if len(answer.chunk) > self._contract.fwd_pred_next_n:
+                raise UnsafeActionError(
+                    f"the policy's chunks have {self._contract.fwd_pred_next_n} actions, got {len(answer.chunk)}"
+                )
             self._executor.add(answer.chunk, answer.question.observed_at, now)
-        except UnsafeActionError as error:
+            self._why_none = "no action of the policy for now"
+        except UnsafeActionError as error:  # nothing of a policy that fails is executed further
             self._executor.reset(now)
-            self.outcome = str(error)
+            self._why_none = str(error)
 
     def decide(self, view: View, now: float) -> Decision:
         planned = self._executor.next(now)
         if planned is None:
-            return standing(view, "no action of the policy for now")
+            return standing(view, self._why_none)
         if not math.isfinite(float(planned.values.sum())):
             return standing(view, "an action that is not finite")
         (action,) = robot_actions_from_policy(planned.values[None], self._contract)

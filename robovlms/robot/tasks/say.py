@@ -7,7 +7,7 @@ same: a robot that sees nothing does not move.
 import math
 from dataclasses import dataclass
 
-from robovlms.errors import UnsafeActionError
+from robovlms.errors import ConfigError, UnsafeActionError
 from robovlms.robot.action import ActionType, RobotAction
 from robovlms.robot.parser import VLAActionParser
 from robovlms.robot.safety.command import VelocityCommand
@@ -38,14 +38,18 @@ class Say(Task):
 
     Args:
         text: the sentence, in any language of the parser.
-        seconds: how long to move where the sentence does not say how far.
+        seconds: how long to move where the sentence does not say how far, positive.
+        parser: understands the sentence; None for all languages.
 
     Raises:
+        ConfigError: if `seconds` is no time.
         UnsafeActionError: if it is not understood, or needs eyes or hands.
     """
 
-    def __init__(self, text: str = "", seconds: float = 2.0) -> None:
-        self.actions = VLAActionParser().parse_sequence(text)
+    def __init__(self, text: str = "", seconds: float = 2.0, parser: VLAActionParser | None = None) -> None:
+        if not 0 < seconds < math.inf:
+            raise ConfigError(f"task say: seconds must be positive and finite, got {seconds}")
+        self.actions = (parser or VLAActionParser()).parse_sequence(text)
         for action in self.actions:
             if action.action_type is ActionType.UNKNOWN:
                 raise UnsafeActionError(f"not understood: {text!r} ({action.description or 'no command'})")
@@ -84,7 +88,7 @@ class Say(Task):
         """Whether braking now ends where the step should end."""
         speed = _progress(step.unit, self._sent)
         braking = {"m": min(self._deceleration[:2]), "rad": self._deceleration[2], "s": math.inf}[step.unit]
-        return step.left <= (speed * speed / (2 * braking) if math.isfinite(braking) else 0.0)
+        return step.left <= speed * speed / (2 * braking)
 
 
 def _step(action: RobotAction, seconds: float) -> _Step:

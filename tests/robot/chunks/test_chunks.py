@@ -46,6 +46,33 @@ def test_async_queue_drops_what_is_past_and_blends_the_rest() -> None:
     assert given_out(executor, 0.6) is None
 
 
+def test_what_is_fresh_does_not_expire_with_what_it_is_blended_with() -> None:
+    """Chunks of 1 s and an age limit of 0.5 s: where the old chunk would be too old, the new one stands alone."""
+    executor = AsyncQueue(new_weight=0.5, **{**SETTINGS, "max_age_s": 0.5})
+    executor.add(chunk(0, 10), observed_at=0.0, now=0.0)
+    assert given_out(executor, 0.3) == 3
+    executor.add(chunk(20, 10), observed_at=0.2, now=0.3)  # 22 is for 0.4
+    assert given_out(executor, 0.4) == 0.5 * 4 + 0.5 * 22
+    assert [given_out(executor, now) for now in (0.5, 0.6, 0.7)] == [23, 24, 25]
+    assert given_out(executor, 0.75) is None
+
+
+def test_an_action_of_another_phase_joins_in_order() -> None:
+    """The new chunk is due 0.02 s after the steps of the old one: each step is still 0.1 s, none goes back."""
+    executor = AsyncQueue(new_weight=1, **SETTINGS)
+    executor.add(chunk(0, 8), observed_at=0.0, now=0.0)
+    assert given_out(executor, 0.3) == 3
+    executor.add(chunk(50, 8), observed_at=0.22, now=0.31)  # 51 is for 0.32 to 0.42
+    assert [given_out(executor, now) for now in (0.31, 0.33, 0.41, 0.43)] == [3, 51, 51, 52]
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a_clock_that_goes_back_gives_nothing(name: str) -> None:
+    executor = EXECUTORS[name](**SETTINGS)
+    executor.add(chunk(0), observed_at=5.0, now=5.0)
+    assert executor.next(4.95) is None
+
+
 def test_async_queue_asks_when_half_is_left() -> None:
     executor = AsyncQueue(refill_below=0.5, **SETTINGS)
     assert executor.wants_chunk(0.0)

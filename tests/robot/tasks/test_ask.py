@@ -5,15 +5,17 @@ import pytest
 
 from robovlms.errors import SafetyError
 from robovlms.robot.action import ActionType
+from robovlms.robot.parser import VLAActionParser
 from robovlms.robot.tasks.ask import Ask
 from robovlms.robot.view import View
 from robovlms.robot.worker import Answer
 
 VIEW = View(images={"front": np.zeros((4, 4, 3), np.uint8)}, observed_at=1.0)
+PARSER = VLAActionParser()  # slow to make
 
 
 def told(text: str | None) -> tuple[ActionType, tuple[float, float, float], float]:
-    task = Ask("leave the room; never stop, turn left or right")
+    task = Ask("leave the room; never stop, turn left or right", parser=PARSER)
     question = task.question(VIEW, 1.0)
     task.take(Answer(question=question, text=text and text.replace("PROMPT", question.prompt)), 1.5)
     later = View(images=VIEW.images, observed_at=1.4)
@@ -36,6 +38,15 @@ def test_an_echoed_prompt_is_not_obeyed() -> None:
     kind, velocity, _ = told("PROMPT turn right")
     assert kind is ActionType.TURN
     assert velocity[2] < 0
+
+
+def test_what_was_said_before_is_forgotten_when_the_model_fails() -> None:
+    task = Ask("go", parser=PARSER)
+    question = task.question(VIEW, 1.0)
+    task.take(Answer(question=question, text="go forward"), 1.1)
+    assert task.decide(VIEW, 1.1).action.linear_x > 0
+    task.take(Answer(question=question, error="no answer within 1 s"), 1.2)
+    assert task.decide(VIEW, 1.2).action.velocity == (0, 0, 0)
 
 
 @pytest.mark.parametrize("options", [dict(instruction=" "), dict(instruction="go", prompt="what now?")])

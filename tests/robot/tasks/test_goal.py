@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robovlms.errors import ConfigError
+from robovlms.errors import ConfigError, DataError
 from robovlms.robot.tasks.goal import GoalTask
 from robovlms.robot.view import View
 from robovlms.robot.worker import Answer, Question
@@ -75,6 +75,33 @@ def test_follow_is_never_done() -> None:
     assert not talk.task.is_done
 
 
+def test_one_picture_that_is_asked_about_twice_is_one_arrival() -> None:
+    task = GoalTask("navigate_to", "red box")
+    view = View(images={"front": IMAGE}, observed_at=1.0)
+    for text in ("yes", NEAR, NEAR):
+        task.take(Answer(question=task.question(view, 1.0), text=text), 1.0)
+    assert not task.is_done
+    later = View(images={"front": IMAGE}, observed_at=1.1)
+    task.take(Answer(question=task.question(later, 1.1), text=NEAR), 1.1)
+    assert task.is_done
+
+
+def test_a_failure_between_two_pictures_begins_the_row_again() -> None:
+    talk = Talk(GoalTask("navigate_to", "red box"))
+    for text in ("yes", NEAR, None, NEAR):
+        talk.answer(text)
+    assert not talk.task.is_done
+    talk.answer(NEAR)
+    assert talk.task.is_done
+
+
+def test_a_picture_that_cannot_be_saved_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    task = GoalTask("save_image", save_dir=str(tmp_path / "file"))
+    with pytest.raises(DataError):
+        task.decide(View(images={"front": IMAGE}, observed_at=0.0), 0.0)
+
+
 def test_describe() -> None:
     talk = Talk(GoalTask("describe_scene"))
     assert talk.answer("go forward fast")[1] == (0, 0, 0)
@@ -95,6 +122,8 @@ def test_a_picture_is_saved_without_a_model(tmp_path: Path) -> None:
         (dict(goal="navigate_to"), "target_object"),
         (dict(goal="navigat_to", target="x"), "did you mean 'navigate_to'"),
         (dict(goal="unknown"), "stand still"),
+        (dict(goal="follow", target="x", prompt="where?"), "leave out the prompt"),
+        (dict(goal="navigate_to", target="x", arrivals=0), "at least 1"),
         (dict(goal="follow", target="x", language="fr"), "unknown language"),
     ],
 )

@@ -88,6 +88,32 @@ def test_a_bad_chunk_stands(chunk) -> None:
 
 
 @pytest.mark.parametrize(
+    ("chunk", "why"), [(None, "the process ended"), (np.ones((5, 2)), "have 4 actions, got 5"), (np.ones(3), "numbers")]
+)
+def test_nothing_of_a_policy_that_fails_is_executed_further(chunk, why: str) -> None:
+    task = Policy("go")
+    task.prepare(LIMITS, contract())
+    first = task.question(view(1.0), 1.0)
+    assert first is not None
+    task.take(Answer(question=first, chunk=np.ones((4, 2))), 1.0)
+    second = task.question(view(1.2), 1.2)
+    assert task.decide(view(1.2), 1.2).action.linear_x == 1.0
+    assert second is not None
+    task.take(Answer(question=second, chunk=chunk, error="the process ended" if chunk is None else None), 1.25)
+    decision = task.decide(view(1.25), 1.25)
+    assert decision.action.velocity == (0, 0, 0)
+    assert why in decision.action.description
+
+
+def test_a_picture_is_asked_about_once() -> None:
+    task = Policy("go", "temporal_ensemble")
+    task.prepare(LIMITS, contract())
+    assert task.question(view(1.0), 1.0) is not None
+    assert task.question(view(1.0), 1.05) is None
+    assert task.question(view(1.1), 1.1) is not None
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "no contract"),
