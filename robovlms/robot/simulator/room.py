@@ -12,7 +12,7 @@ Source: MiniWorld (Chevalier-Boisvert et al. 2023, https://arxiv.org/abs/2306.13
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ CAMERA_HEIGHT_M, FIELD_OF_VIEW_DEG, RADIUS_M = 0.6, 60.0, 0.25
 _ROOM_M, _WALL_MARGIN_M = 8.0, 1.2
 _THINGS = {"red": "box", "green": "ball", "blue": "box", "yellow": "ball", "purple": "box"}
 _SIZE_M = 0.6
+_VIEW_DEG, _VIEW_M = (-30.0, 30.0), (3.0, 5.3)
 _INSTALL = "on Debian or Ubuntu: apt-get install -y libegl1 libopengl0 libgl1 libglu1-mesa libgl1-mesa-dri"
 _SMALLEST_PX, _LARGEST_PX = 8, 2048
 
@@ -37,15 +38,19 @@ class Scene:
         colours: of the things, one of each; "box" or "ball" as in `thing_name`.
         start: pose of the base, (x, y, yaw), m, m, rad; None draws one.
         places: (x, y) of each thing, m; empty draws them.
+        is_in_view: they are drawn in front of `start`, side by side: all are seen from there, and each can be reached
+            straight ahead.
     """
 
     colours: tuple[str, ...] = COLOURS
     start: tuple[float, float, float] | None = (1.0, 4.0, 0.0)
     places: tuple[tuple[float, float], ...] = ()
+    is_in_view: bool = False
 
 
 SCENES: dict[str, Scene] = {
     "empty": Scene(colours=()),
+    "in_view": Scene(is_in_view=True),
     "one_box": Scene(colours=("red",), places=((5.5, 5.0),)),
     "things": Scene(),
 }
@@ -86,8 +91,10 @@ class SimulatedRoom:
             raise ConfigError(f"simulator: seed must not be negative, got {seed}")
         if not all(_SMALLEST_PX <= side <= _LARGEST_PX for side in (width, height)):
             raise ConfigError(f"simulator: pictures have {_SMALLEST_PX} to {_LARGEST_PX} px, got {width} x {height}")
-        self._scene, self._noise = scene, noise
+        self._noise = noise
         self._random = np.random.default_rng([seed, 1])
+        if scene.is_in_view:
+            scene = replace(scene, places=_side_by_side(scene, np.random.default_rng([seed, 2])))
         self._world = _open_world(scene, seed, width, height)
         self.num_bumps = 0
 
@@ -138,6 +145,19 @@ class SimulatedRoom:
     def close(self) -> None:
         """Let go of the renderer."""
         self._world.close()
+
+
+def _side_by_side(scene: Scene, random: np.random.Generator) -> tuple[tuple[float, float], ...]:
+    """A place for each thing, in directions that are shuffled and far enough from each other to drive between."""
+    if scene.start is None:
+        raise ConfigError("simulator: a scene with all things in view needs a start")
+    x, y, yaw = scene.start
+    bearings = random.permutation(np.radians(np.linspace(*_VIEW_DEG, len(scene.colours))))
+    distances = random.uniform(*_VIEW_M, len(scene.colours))
+    return tuple(
+        (float(x + distance * math.cos(yaw + bearing)), float(y + distance * math.sin(yaw + bearing)))
+        for bearing, distance in zip(bearings, distances, strict=True)
+    )
 
 
 def _open_world(scene: Scene, seed: int, width: int, height: int) -> Any:
