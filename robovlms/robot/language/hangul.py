@@ -74,6 +74,10 @@ def final_of(word: str) -> str:
     return split_syllable(word[-1])[2] if word and is_hangul(word[-1]) else ""
 
 
+# Of "is": 이라고 after a closed syllable, 라고 after an open one.
+_COPULA = (("이라", "라"), ("이란", "란"))
+
+
 def agrees(word: str, particle: str) -> bool:
     """Whether a particle has the form that the end of `word` asks for.
 
@@ -83,7 +87,7 @@ def agrees(word: str, particle: str) -> bool:
     if not is_hangul(word[-1:]):
         return True  # the sound of a digit or a Latin letter is not known
     final = final_of(word)
-    for after_closed, after_open in (("을", "를"), ("은", "는"), ("과", "와"), ("이랑", "랑"), ("이나", "나")):
+    for after_closed, after_open in (("을", "를"), ("은", "는"), ("과", "와"), ("이랑", "랑"), ("이나", "나"), *_COPULA):
         if particle.startswith(after_closed):
             return bool(final)
         if particle.startswith(after_open):

@@ -28,6 +28,7 @@ from robovlms.robot.language.korean_words import Part, WordReader
 
 _TOKEN = re.compile(r"(?P<end>[.!?;\n…。]+)|(?P<comma>,)|(?P<word>[\ue000-\uf8ff]|[^\W_]+(?:\.\d+)?)")
 _SPELLED_OUT = re.compile(r"(?<![\w가-힣])[가-힣](?: [가-힣]){1,5}(?![\w가-힣])")
+_REPEATED = re.compile(r"(?<![가-힣])([가-힣]{2,6}?)\1{1,20}(?![가-힣])")
 _ALSO_WORDS = ("가", "이", "앞에", "방향", "쪽")  # particles that are something else where they stand alone
 _ABILITY = re.compile(r"\s+수\s*(?=[있없])")
 MAX_CHARACTERS = 2000  # of a text; a longer one is no command
@@ -56,7 +57,9 @@ class Korean(Analyser):
             return [Clause(text=text[:80], mood="command", num_words=MAX_CHARACTERS)]
         clauses: list[Clause] = []
         for parts, is_question in self._sentences(text):
-            clauses += settle(read_sentence(self._vocabulary, self._groups, parts, is_question))
+            clauses += settle(
+                read_sentence(self._vocabulary, self._groups, parts, is_question, clauses[-1] if clauses else None)
+            )
         return clauses
 
     def count_known(self, text: str) -> int:
@@ -70,12 +73,17 @@ class Korean(Analyser):
         text = _ABILITY.sub("수", text)
         text = self._phrases.sub(lambda match: "".join(match[0].split()), text)
         text = _SPELLED_OUT.sub(self._joined, text)
+        text = _REPEATED.sub(self._once, text)
         return self._quantities.replace(text)
 
     def _joined(self, match: re.Match[str]) -> str:
         """ "멈 춰" → "멈춰", if that is an order."""
         joined = match[0].replace(" ", "")
         return joined if self._reader.is_order(joined) else match[0]
+
+    def _once(self, match: re.Match[str]) -> str:
+        """ "멈춰멈춰멈춰" → "멈춰": the same stop, said again."""
+        return match[1] if self._reader.is_stop(match[1]) else match[0]
 
     def _sentences(self, text: str) -> list[tuple[list[Part], bool]]:
         normal, quantities = self._normal(text)

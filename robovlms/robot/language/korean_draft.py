@@ -105,31 +105,33 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
     target = draft.thing("object")
     name = target.text if target and target.text else (draft.thing("") or Thing("", "", True)).text or ""
     sets = vocabulary.sets
-    if sense.stem in ("돌리", "틀", "꺾", "바꾸", "돌려"):
-        return _steered(draft, sense, name, target, sets["body"], sets["gaze"])
+    if sense.stem in sets["steering"]:
+        return _steered(draft, sense, name, target, vocabulary)
     if sense.stem in ("돌", "회전") and name in sets["gaze"]:
         return "look", None
     if sense.stem == "돌아보" and target is None and (draft.angle_deg is not None or draft.is_led):
         return "turn", None
-    if sense.stem in ("빼", "물리") and target is None and draft.directions == ["back"]:
+    if sense.stem in sets["backing"] and target is None and draft.directions == ["back"]:
         return "go", None
-    if vocabulary.deeds.get(name, sense).verb == "stop" and sense.stem in ("밟", "잡", "걸", "누르", "당기", "넣"):
+    if sense.stem in sets["braking"] and _names_brake(name, vocabulary):
         return "stop", None
     if sense.verb in ("unknown", "do", ""):
         return None, None
     if sense.verb == "stay":
         return ("stop", None) if draft.is_still or (not draft.things and not draft.num_unknown) else (None, None)
-    if sense.stem == "세우":
+    if sense.stem in sets["leaving"] and sets["untouched"] & set(draft.words):
+        return None, None
+    if sense.stem in sets["halting"] and (sense.verb != "release" or not name or name in sets["vehicle"]):
         return ("stop", None) if not name or name in sets["vehicle"] else ("other", target)
-    if name in sets["gripper"] and sense.stem in ("열", "펴", "벌리", "놓", "풀"):
+    if name in sets["gripper"] and sense.stem in sets["opening"]:
         return "release", None
-    if name in sets["gripper"] and sense.stem in ("닫", "쥐", "오므리", "접"):
+    if name in sets["gripper"] and sense.stem in sets["closing"]:
         return "grab", None
     if (sense.stem == "들" and (name in sets["heard"] or name in sets["limbs"])) or (
         sense.stem == "따르" and name in sets["liquids"]
     ):
         return "other", None
-    if draft.is_where and sense.stem in ("알려주", "보여주", "가르치", "찾", "찾아보", "가리키"):
+    if draft.is_where and sense.stem in sets["showing"]:
         return ("find" if sense.verb == "find" else "point"), draft.thing("subject", "topic", "")
     verb, thing = _with_goal(draft, sense)
     if thing and thing.text in sets["nowhere"]:
@@ -137,14 +139,23 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
     return verb, thing
 
 
+def _names_brake(name: str, vocabulary: KoreanVocabulary) -> bool:
+    """Whether a thing is a brake, or anything else whose name is a stop: "비상정지 버튼"."""
+    deeds = [vocabulary.deeds.get(word) for word in name.split()]
+    is_deed = any(deed is not None and deed.verb == "stop" for deed in deeds)
+    return is_deed or any(word in vocabulary.sets["brakes"] for word in name.split())
+
+
 def _steered(
-    draft: Draft, sense: Sense, name: str, target: Thing | None, body: frozenset[str], gaze: frozenset[str]
+    draft: Draft, sense: Sense, name: str, target: Thing | None, vocabulary: KoreanVocabulary
 ) -> tuple[Verb | None, Thing | None]:
-    if name in gaze:
+    sets, word = vocabulary.sets, name.replace(" ", "")
+    if name in sets["gaze"]:
         return "look", None
-    if name in body:
-        draft.things = [one for one in draft.things if one.text not in body]
-    if name in body or (sense.verb == "steer" and target is None and draft.directions):
+    is_body = word in sets["body"] or (sense.verb == "steer" and word in sets["wheels"])
+    if is_body:
+        draft.things = [one for one in draft.things if one.text != name]
+    if is_body or (sense.verb == "steer" and target is None and draft.directions):
         return ("turn", None) if draft.directions or draft.angle_deg is not None else (None, None)
     return "other", target
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from robovlms.robot.language.clause import Mood
+from robovlms.robot.language.clause import Clause, Mood
 from robovlms.robot.language.korean_ahead import denies, is_describing, names_amount, stands_alone, starts_anew
 from robovlms.robot.language.korean_draft import Draft, Thing, build_clause
 from robovlms.robot.language.korean_left_out import NO_VERB, verb_left_out
@@ -16,7 +16,9 @@ _UNKNOWN_NEGATED = (Form(Sense("unknown"), Ending("negated")),)
 _STOP = Sense("stop", stem="정지")
 
 
-def read_sentence(vocabulary: KoreanVocabulary, groups: VerbGroups, parts: list[Part], is_question: bool) -> list[Said]:
+def read_sentence(
+    vocabulary: KoreanVocabulary, groups: VerbGroups, parts: list[Part], is_question: bool, before: Clause | None = None
+) -> list[Said]:
     """Return what a sentence says, in its order.
 
     Args:
@@ -24,15 +26,24 @@ def read_sentence(vocabulary: KoreanVocabulary, groups: VerbGroups, parts: list[
         groups: reads verbs with their auxiliaries.
         parts: of the sentence.
         is_question: it ends with a question mark.
+        before: last clause of the sentence before.
     """
-    return _Sentence(vocabulary, groups, parts, is_question).read()
+    return _Sentence(vocabulary, groups, parts, is_question, before).read()
 
 
 class _Sentence:
     """One pass over the parts of a sentence."""
 
-    def __init__(self, vocabulary: KoreanVocabulary, groups: VerbGroups, parts: list[Part], is_question: bool) -> None:
+    def __init__(
+        self,
+        vocabulary: KoreanVocabulary,
+        groups: VerbGroups,
+        parts: list[Part],
+        is_question: bool,
+        before: Clause | None,
+    ) -> None:
         self.vocabulary, self.groups, self.parts, self.is_question = vocabulary, groups, parts, is_question
+        self.before = before
         self.index = 0
         self.draft = Draft()
         self.nouns: list[Part] = []  # words of a noun phrase whose end has not come yet
@@ -79,7 +90,7 @@ class _Sentence:
         return self.parts[self.index :]
 
     def _left_out(self) -> Sense:
-        last = self.said[-1].clause if self.said else None
+        last = self.said[-1].clause if self.said else self.before
         return verb_left_out(self.draft, last, has_nouns=bool(self.nouns))
 
     def _skip(self, count: int = 1) -> None:
@@ -182,6 +193,8 @@ class _Sentence:
             self._skip()
         elif part.role in ("", "of") and following and following.kind in ("noun", "unknown") and not following.kinds:
             draft.set_side(part.direction)
+        elif part.role in ("subject", "topic") and self._is_ruled_out():
+            self._skip()
         elif part.role in ("subject", "topic") or part.text.endswith("도"):
             draft.num_unknown += 1
         elif part.role == "from":
@@ -189,6 +202,11 @@ class _Sentence:
         else:
             draft.directions.append(part.direction)
             draft.is_led |= part.role == "to" and not part.text.endswith(("에", "까지"))
+
+    def _is_ruled_out(self) -> bool:
+        """ "왼쪽은 안 돼, 오른쪽으로 돌아": a contrast, if something follows."""
+        ahead = self._ahead()
+        return len(ahead) > 2 and bool({"wrong", "forbidden"} & set(ahead[0].kinds)) and ahead[1].kind == "mark"
 
     def _is_relational(self, part: Part) -> bool:
         """ "책상 앞으로", "문 왼쪽에": a place at a thing, no direction of the robot."""
@@ -262,6 +280,8 @@ class _Sentence:
             self._do(sense)
         elif self._is_adverb(part, following):
             return
+        elif part.role == "quoted" and sense.verb == "stop":
+            self._close(sense, "command")
         elif part.role == "to" and sense.verb in ("slide", "go", "curve"):
             self.draft.manner = sense
         elif part.role == "" and names_amount(self._ahead(), self.vocabulary.after_verb["then"]):
@@ -275,7 +295,7 @@ class _Sentence:
 
     def _does(self, part: Part, following: Part) -> bool:
         """Whether the verb behind a deed only says that it is done: "회전을 해", "그만 가"."""
-        return following.forms[0].sense.stem in ("하", "시작하", "바라") and part.role in ("", "object")
+        return following.forms[0].sense.stem in self.vocabulary.sets["doing"] and part.role in ("", "object", "also")
 
     def _do(self, sense: Sense) -> None:
         self._group(replace(self.parts[self.index], forms=_with_sense(self.parts[self.index], sense)), self.index)
@@ -294,6 +314,10 @@ class _Sentence:
 
     def _group(self, part: Part, start: int) -> bool:
         parts = self.parts
+        if self.draft.is_enough:
+            is_said = part.forms[0].sense.stem == "되"  # "그만 됐어"
+            forms = (Form(_STOP, Ending("command")),) if is_said else _with_sense(part, _STOP)
+            part = replace(part, forms=forms)  # "그만 가": whatever it is, it is to end
         if part is not parts[start]:
             parts = [*parts[:start], part, *parts[start + 1 :]]
         group = self.groups.read(parts, start, self.draft.is_negated)
@@ -310,12 +334,12 @@ class _Sentence:
             self._describe(start, group)
             return
         outcome = group.outcome
-        is_stop = group.sense.verb == "stop" or self.draft.is_enough
+        is_stop = group.sense.verb == "stop"
         if outcome == "command" and group.is_plain and self._asks() and not is_stop:
             outcome = "question"
         if self.draft.is_question and outcome == "command" and not is_stop:
             outcome = "question"
-        sense = _STOP if self.draft.is_enough else group.sense
+        sense = group.sense
         if self.draft.deed and sense.stem == "하":
             sense = self.draft.deed
         if group.is_tried and sense.stem == "돌" and not self.draft.directions and self.draft.angle_deg is None:
@@ -327,6 +351,8 @@ class _Sentence:
 
     def _describe(self, start: int, group: VerbGroup) -> None:
         """ "움직이는 사람": the verb and all before it belong to the noun that comes."""
+        if self.said and self.said[-1].is_loose and group.sense.stem in ("오", "가"):
+            self.said.pop()  # "두고 온 가방"
         is_alone = not (self.draft.things or self.draft.directions or self.nouns)
         text = " ".join(part.text for part in self.parts[start : group.end])
         self.nouns = [Part("noun", text, text)] if is_alone else []
@@ -344,9 +370,16 @@ class _Sentence:
             or draft.distance_m is not None
         ):
             if draft.words and self.said:
+                self._add_speed()
                 self.draft = Draft()
             return
         self._close(self._left_out(), "command" if not self.is_question else "question", is_left_out=True)
+
+    def _add_speed(self) -> None:
+        """ "앞으로 가, 천천히": the speed of the verb before."""
+        last = self.said[-1]
+        if self.draft.speed != "normal" and last.clause.mood == "command" and last.clause.verb != "stop":
+            self.said[-1] = replace(last, clause=replace(last.clause, speed=self.draft.speed))
 
     def _close(self, sense: Sense, outcome: str, is_loose: bool = False, is_left_out: bool = False) -> None:
         if self.nouns:
@@ -361,7 +394,7 @@ class _Sentence:
             mood = "prohibition"
         if outcome == "dropped":
             mood = "statement"
-        if is_left_out and sense is NO_VERB and not self.said:
+        if is_left_out and sense is NO_VERB and not self.said and self.draft.distance_m is None:
             mood = "statement" if mood == "command" else mood
         clause = build_clause(self.draft, sense, mood, self.vocabulary)
         self.said.append(Said(clause, outcome if clause.mood != "condition" else "condition", is_loose))

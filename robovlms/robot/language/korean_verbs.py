@@ -47,6 +47,7 @@ _LINKS: dict[str, Outcome] = {
 _STOPPING = frozenset(
     {"question", "obligation", "negated", "quote", "dictionary", "memo"}
 )  # whatever is said of it: stop
+_TOLD_AGAIN = ("라니까", "라니깐")  # with or without 요
 _ADNOMINALS = ("adnominal", "present_adnominal", "future_adnominal")
 _NOT_TAKEN, _GO_ON = "", "on"
 _SOFT_WORDS = frozenset({"word", "ask", "slow", "fast"})  # may stand between a verb and its auxiliary: "가지 좀 마"
@@ -170,7 +171,7 @@ class _Walk:
         if joined:
             self.forms, self.sense = joined, joined[0].sense
             return _GO_ON
-        if auxiliary not in ("give", "try", "be"):
+        if auxiliary not in ("give", "try", "be", "keep"):
             return _NOT_TAKEN
         self.is_asked = self.is_asked or auxiliary == "give"
         self.is_tried = self.is_tried or auxiliary == "try"
@@ -213,6 +214,8 @@ class _Walk:
 
     def _decide(self, ending: Ending) -> Outcome:
         role = ending.role
+        if role == "dictionary" and ending.is_past and _goes_on(_at(self.parts, self.index + 1)):
+            return "interrupted"  # "갔다 와": short for 갔다가
         if role in _ADNOMINALS:
             return "describing"
         if ending.is_past and role not in ("interrupted", "condition"):
@@ -233,9 +236,14 @@ class _Walk:
             return "statement" if self.sense.verb != "stop" or ending.is_future else "command"
         if self.is_progressive and self.sense.verb not in ("stop", "stay"):
             return _LINKS.get(role, "statement")
-        if role in _FINAL:
+        if role in _FINAL or (role == "quote" and self._is_told_again()):
             return "command"
         return _LINKS[role]
+
+    def _is_told_again(self) -> bool:
+        """ "앞으로 가라니까!": at the end of a sentence whoever speaks quotes themself."""
+        is_last = _at(self.parts, self.index + 1) is None
+        return is_last and self.parts[self.index].text.removesuffix("요").endswith(_TOLD_AGAIN)
 
     def _denied(self, role: str) -> Outcome:
         if role == "condition":
@@ -246,6 +254,8 @@ class _Walk:
             return "dropped"
         if self.denial == "forbidden":
             return "prohibition" if role != "question" else "question"
+        if role == "noun":
+            return "prohibition"  # "움직이지 않기": a rule
         if role == "purpose":
             return "prohibition" if _at(self.parts, self.index + 1) is None else "dropped"
         if self.sense.verb == "stop" and self.parts[self.index].forms[0].sense.verb == "stop":

@@ -42,9 +42,13 @@ _SECTIONS = (
         "limbs",
         "heard",
         "liquids",
+        "wheels",
+        "brakes",
         "places_of",
         "nowhere",
     ),
+    *("steering", "braking", "opening", "closing", "showing", "backing", "doing"),
+    *("leaving", "untouched", "halting"),
     *("nouns", "adjectives"),
     *("particles", "endings", "auxiliaries", "requests", "polite_requests", "after_verb", "units", "numbers"),
 )

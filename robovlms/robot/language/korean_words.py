@@ -123,6 +123,11 @@ class WordReader:
         forms = parts[0].forms if parts else ()
         return word in self._vocabulary.deeds or any(len(form.sense.stem) > 1 for form in forms)
 
+    def is_stop(self, word: str) -> bool:
+        """Whether a word is an order to stop."""
+        parts = self.known(word) if self.is_order(word) else []
+        return bool(parts) and (parts[0].sense or parts[0].forms[0].sense).verb == "stop"
+
     def verbs(self, word: str) -> list[Part]:
         """Return a verb with the auxiliaries that are written onto it; none if it is no verb."""
         forms = self._vocabulary.forms(word)
@@ -238,6 +243,7 @@ def _with_deed(noun: str, sense: Sense, verb: Part) -> Part:
 def _takes_auxiliary(forms: tuple[Form, ...], auxiliaries: tuple[Form, ...]) -> bool:
     wanted = {
         "give": ("infinitive",),
+        "keep": ("infinitive",),
         "try": ("infinitive",),
         "stop_doing": ("negated",),
         "not": ("negated",),
