@@ -28,11 +28,6 @@ class PolicyModel:
         """The next n actions in physical units."""
         return self._session.chunk(observation)
 
-    def reset(self) -> None:
-        """Forget the past."""
-        self._session.reset()
-
-
 
 class WordsModel:
     """A VLM's own words about a picture, as a `robovlms.robot.worker.TextModel`.
@@ -63,4 +58,3 @@ class WordsModel:
     def generate(self, prompt: str, image: UInt8[np.ndarray, "h w 3"]) -> str:
         """What the VLM writes after `prompt`, greedily."""
         return self._backbone.generate(prompt, image, max_new_tokens=self._max_new_tokens)
-

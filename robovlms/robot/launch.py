@@ -149,10 +149,10 @@ def _model(part: ModelPart, task: Task, say: Callable[[str], None]) -> Iterator[
         return
     if part.name is None:
         raise SafetyError(f"the task needs a model that {_MODEL_ANSWERS[task.needs]}; set model.name")
-    worker = ModelWorker(part.name, part.options, timeout_s=part.timeout_s)
+    worker = ModelWorker(part.name, part.options, timeout_s=part.timeout_s, load_timeout_s=part.load_timeout_s)
     try:
         start = time.monotonic()
-        worker.wait_ready(part.load_timeout_s)
+        worker.wait_ready()
         if worker.kind != task.needs:
             raise SafetyError(
                 f"the task needs a model that {_MODEL_ANSWERS[task.needs]}, {part.name!r} "

@@ -134,7 +134,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModelWorker
 
     def start(timeout_s: float = 5.0) -> ModelWorker:
         started.append(ModelWorker("thinkers:Echo", {}, timeout_s=timeout_s))
-        started[-1].wait_ready(20)
+        started[-1].wait_ready()
         return started[-1]
 
     yield start

@@ -3,13 +3,19 @@
 ::
 
     start ──▶ loading ──▶ idle ──ask──▶ thinking ──answer──▶ idle
-                 │                         │ longer than timeout_s, or the process ended
-                 └── error: ModelError     └──▶ killed, counted, loading again
+                 │                         │
+                 └─────────────────────────┴──▶ too long, or its process ended: killed, counted, loading again
+                                                five times without an answer between: given up, see `failure`
+
+Replies come from the pipe of one process and carry the number of their question, so what a process says that was
+replaced, or says late, is never taken for the answer to another question.
 """
 
 import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +30,10 @@ from robovlms.errors import ConfigError, SafetyError
 from robovlms.robot.messages import read_message, write_message
 
 _LONGEST_PAUSE_S = 5.0
+_MOST_FAILURES = 5  # in a row; then it is not a mishap
+_END_S = 2.0  # a process that the system does not end, as one whose GPU hangs, is left behind
+_MOST_CHARACTERS = 100_000  # of an answer
+_MOST_NUMBERS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +75,23 @@ class Answer:
 
 
 class ModelWorker:
-    """A model in a process of its own.
+    """A model in a process of its own. `ask`, `poll` and `is_idle` return at once.
 
     Args:
         model: name, as in `robovlms.robot.worker.models`.
-        options: of the model.
+        options: of the model; what JSON can hold.
         timeout_s: a question that takes longer is given up and the process replaced.
+        load_timeout_s: longest time to load the model, also after a restart.
         clock: monotonic, s.
 
     Attributes:
-        restarts: how often the process was replaced.
-        kind: "text" or "chunk"; None while the model is loading.
-        contract_json: the policy's contract; None for a text model or while loading.
+        restarts: how often the process was taken down.
+        failure: why there will be no more answers; None while there may be.
+        kind: "text" or "chunk"; None before the model is loaded for the first time.
+        contract_json: the policy's contract; None for a text model.
+
+    Raises:
+        ConfigError: if a time is not positive or an option is nothing that JSON can hold.
     """
 
     def __init__(
@@ -85,31 +100,33 @@ class ModelWorker:
         options: Mapping[str, Any] | None = None,
         *,
         timeout_s: float = 10.0,
+        load_timeout_s: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not timeout_s > 0:
-            raise ConfigError(f"the model's timeout_s must be positive, got {timeout_s}")
-        self._command = [sys.executable, "-m", "robovlms.robot.worker", model, json.dumps(dict(options or {}))]
-        self._timeout_s, self._clock = timeout_s, clock
-        self.restarts = 0
+        for name, value in (("timeout_s", timeout_s), ("load_timeout_s", load_timeout_s)):
+            if not 0 < value < float("inf"):
+                raise ConfigError(f"the model's {name} must be positive and finite, got {value}")
+        self._command = [sys.executable, "-m", "robovlms.robot.worker", model, _json(options or {})]
+        self._timeout_s, self._load_timeout_s, self._clock = timeout_s, load_timeout_s, clock
+        self.restarts, self._failures = 0, 0
+        self.failure: str | None = None
         self.kind: str | None = None
         self.contract_json: str | None = None
         self._number, self._start_again_at = 0, 0.0
         self._asked: tuple[int, Question, float] | None = None
         self._start()
 
-    def wait_ready(self, timeout_s: float) -> None:
+    def wait_ready(self) -> None:
         """Wait until the model is loaded.
 
         Raises:
             SafetyError: if it is not loaded in time, or cannot be; says why.
         """
-        self._link.has_spoken.wait(timeout_s)
+        self._link.has_spoken.wait(self._load_timeout_s)
         if self._link.error is not None:
             raise SafetyError(f"the model cannot be loaded: {self._link.error}")
-        if not self._link.has_spoken.is_set():
-            raise SafetyError(f"the model was not loaded within {timeout_s:g} s")
-        self._greet()
+        if not self._greet():
+            raise SafetyError(f"the model was not loaded within {self._load_timeout_s:g} s")
 
     @property
     def is_idle(self) -> bool:
@@ -133,13 +150,13 @@ class ModelWorker:
         number, question, since = self._asked
         reply, seconds = self._link.reply_to(number), self._clock() - since
         if reply is not None:
-            self._asked = None
+            self._asked, self._failures = None, 0
             return _answer_of(question, reply)
         if seconds <= self._timeout_s and self._link.is_alive:
             return None
         why = f"no answer within {self._timeout_s:g} s" if self._link.is_alive else "the model's process ended"
         self._asked = None
-        self._take_down()
+        self._take_down(why)
         return Answer(question=question, error=why, seconds=seconds)
 
     def close(self) -> None:
@@ -147,29 +164,41 @@ class ModelWorker:
         self._link.close()
 
     def _start(self) -> None:
-        self.kind, self._is_down = None, False
+        self._is_down, self._loading_since = False, self._clock()
         self._link = _Link(self._command)
 
     def _greet(self) -> bool:
-        hello = None if self._is_down else self._link.greeting
+        """Whether the model is loaded, and is the one that it was before a restart."""
+        hello = None if self._is_down or self.failure is not None else self._link.greeting
         if hello is None:
             return False
-        self.kind, self.contract_json = hello.get("kind"), hello.get("contract")
+        kind, contract_json = hello.get("kind"), hello.get("contract")
+        if self.kind is not None and (kind, contract_json) != (self.kind, self.contract_json):
+            self.failure = "after a restart the model is another one: its contract has changed"
+            return False
+        self.kind, self.contract_json = kind, contract_json
         return True
 
-    def _take_down(self) -> None:
-        self._link.close()
+    def _take_down(self, why: str) -> None:
+        self._link.kill()
         self.restarts += 1
-        self._is_down, self.kind = True, None
-        self._start_again_at = self._clock() + min(_LONGEST_PAUSE_S, 0.05 * 2 ** min(self.restarts, 10))
+        self._failures += 1
+        self._is_down = True
+        self._start_again_at = self._clock() + min(_LONGEST_PAUSE_S, 0.05 * 2**self._failures)
+        if self._failures >= _MOST_FAILURES:
+            self.failure = f"the model failed {self._failures} times in a row, the last time: {why}"
 
     def _revive(self) -> None:
-        """Start a process again that ended, at a growing distance."""
+        """Start a process again that ended, at a growing distance; never two at a time, a GPU has room for one."""
+        if self.failure is not None:
+            return
         if self._is_down:
-            if self._clock() >= self._start_again_at:
+            if self._clock() >= self._start_again_at and not self._link.is_alive:
                 self._start()
         elif not self._link.is_alive:
-            self._take_down()
+            self._take_down(self._link.error or "its process ended")
+        elif self._link.greeting is None and self._clock() - self._loading_since > self._load_timeout_s:
+            self._take_down(f"it was not loaded within {self._load_timeout_s:g} s")
 
     def _plain(self, question: Question) -> dict[str, Any]:
         return {
@@ -190,6 +219,7 @@ class _Link:
         self.has_spoken = threading.Event()
         self.greeting: dict[str, Any] | None = None
         self.error: str | None = None
+        self._is_killed = False
         self._reply: dict[str, Any] | None = None
         self._outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._read, self._write)]
@@ -208,23 +238,34 @@ class _Link:
         reply = self._reply
         return reply if reply is not None and reply.get("id") == number else None
 
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    def kill(self) -> None:
+        """End the process and those that it started; they hold the same pipes. Waits for nothing."""
+        if self._is_killed:
+            return  # its number may be another's by now
+        self._is_killed = True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._outbox.put(None)
+
+    def close(self) -> None:
+        """Kill, and wait for the end, not forever."""
+        self.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
         for thread in self._threads:
-            thread.join()
+            thread.join(_END_S)
 
     def _write(self) -> None:
         stream = self._process.stdin
         assert stream is not None
         try:
             while (message := self._outbox.get()) is not None:
-                write_message(stream, message)
+                try:
+                    write_message(stream, message)
+                except SafetyError as error:  # nothing of it was written
+                    self._reply = {"id": message["id"], "error": str(error)}
         except OSError:
-            self._process.kill()  # it reads no more; `poll` says so
-        except SafetyError as error:
-            self._reply = {"id": message and message["id"], "error": str(error)}
+            self.kill()  # it reads no more; `poll` says so
         finally:
             with contextlib.suppress(OSError):  # what was left to flush has no reader
                 stream.close()
@@ -244,9 +285,16 @@ class _Link:
                     self._reply = reply
         except (SafetyError, OSError) as error:
             self.error = str(error)
-            self._process.kill()
+            self.kill()
         finally:
             self.has_spoken.set()
+
+
+def _json(options: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(options))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the model's options {dict(options)} cannot be handed over: {error}") from None
 
 
 def _answer_of(question: Question, reply: dict[str, Any]) -> Answer:
@@ -254,11 +302,15 @@ def _answer_of(question: Question, reply: dict[str, Any]) -> Answer:
     is_fit = isinstance(text, str) or isinstance(chunk, np.ndarray)
     if error is None and not is_fit:
         error = f"neither text nor chunk in an answer with {sorted(reply)}"
+    if isinstance(text, str) and len(text) > _MOST_CHARACTERS:
+        error = f"an answer of {len(text)} characters; {_MOST_CHARACTERS} are read"
+    if isinstance(chunk, np.ndarray) and chunk.size > _MOST_NUMBERS:
+        error = f"a chunk of {chunk.size} numbers; {_MOST_NUMBERS} are read"
     seconds = reply.get("seconds")
     return Answer(
         question=question,
-        text=text if isinstance(text, str) else None,
-        chunk=chunk if isinstance(chunk, np.ndarray) else None,
+        text=text if error is None and isinstance(text, str) else None,
+        chunk=chunk if error is None and isinstance(chunk, np.ndarray) else None,
         error=None if error is None else str(error),
         seconds=float(seconds) if isinstance(seconds, float) else 0.0,
     )

@@ -42,9 +42,6 @@ class ChunkModel(Protocol):
     def chunk(self, observation: Observation) -> Float[np.ndarray, "n a"]:
         """The next n actions in physical units."""
 
-    def reset(self) -> None:
-        """Forget the past."""
-
 
 def find_model(name: str) -> Callable[..., Any]:
     """What makes a model; its module is imported.
