@@ -15,13 +15,18 @@
 Limits belong to the robot, so they are here and nowhere else.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from robovlms.errors import ConfigError, SafetyError
+from robovlms.robot.output.loop import check_timing
 from robovlms.robot.safety.limits import ShieldLimits
 from robovlms.typed_yaml import build, check_types, dump_yaml, merge, parse_overrides, read_yaml, require
+
+_FASTEST_HZ = 200.0
+_SIMULATED_DRIVERS = ("udp", "dry_run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,8 @@ class ModelPart:
 
     def __post_init__(self) -> None:
         for name in ("timeout_s", "load_timeout_s"):
-            require(getattr(self, name) > 0, f"model.{name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"model.{name} must be positive and finite, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +97,9 @@ class OutputConfig:
 
     rate_hz: float = 50.0
     watchdog_s: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_timing(self.rate_hz, self.watchdog_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,16 +175,29 @@ class RobotConfig:
         require(len(set(views)) == len(views), f"cameras: each needs a view of its own, got {views}")
         require(self.duration_s is None or self.duration_s > 0, f"duration_s must be positive, got {self.duration_s}")
         require(
+            0 < self.decide_hz <= _FASTEST_HZ, f"decide_hz must lie in (0, {_FASTEST_HZ:g}], got {self.decide_hz}"
+        )
+        require(
+            not self.simulator.is_used or self.driver.name in _SIMULATED_DRIVERS,
+            f"simulator.is_used: pictures of a simulated room must not drive a real robot; driver.name is "
+            f"{self.driver.name!r}, expected one of {', '.join(_SIMULATED_DRIVERS)}",
+        )
+        require(
             self.decide_hz * self.output.watchdog_s >= 2,
-            f"decide_hz is {self.decide_hz:g}, so a decision comes every {1 / max(self.decide_hz, 1e-9):.3g} s; "
+            f"decide_hz is {self.decide_hz:g}, so a decision comes every {1 / self.decide_hz:.3g} s; "
             f"output.watchdog_s ({self.output.watchdog_s:g}) must be at least twice as long",
         )
         if not self.limits:
             raise ConfigError("limits: max_velocity, max_acceleration and max_deceleration of this robot are missing")
         try:
-            _ = self.shield_limits
+            limits = self.shield_limits
         except SafetyError as error:
             raise ConfigError(f"limits: {error}") from None
+        require(
+            self.output.rate_hz * limits.max_step_s >= 1,
+            f"limits.max_step_s is {limits.max_step_s:g} s, but a command goes out every {1 / self.output.rate_hz:g} s "
+            "only (output.rate_hz): the robot would brake more slowly than its limits say",
+        )
 
     @property
     def shield_limits(self) -> ShieldLimits:

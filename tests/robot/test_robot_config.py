@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 
 from robovlms.errors import ConfigError
+from robovlms.robot.cameras import CAMERAS
 from robovlms.robot.config import dump_robot_config, load_robot_config
+from robovlms.robot.drivers import DRIVERS
+from robovlms.robot.tasks import TASKS
 
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "robot").glob("*.yaml"))
 GOOD = """
 limits: {max_velocity: [0.5, 0, 1], max_acceleration: [0.5, 0.5, 1.5], max_deceleration: [1, 1, 3]}
 cameras: [{view: front, name: folder, options: {path: x}}]
@@ -42,6 +46,7 @@ def test_round_trip(file: Path, tmp_path: Path) -> None:
         ("model.timeout_s=0", "model.timeout_s must be positive"),
         ("drivr.name=udp", "unknown key 'drivr'; did you mean 'driver'"),
         ("duration_s=-1", "duration_s must be positive"),
+        ("output.rate_hz=8", "limits.max_step_s is 0.1 s, but a command goes out every 0.125 s only"),
     ],
 )
 def test_what_is_wrong_is_named(file: Path, override: str, message: str) -> None:
@@ -49,6 +54,17 @@ def test_what_is_wrong_is_named(file: Path, override: str, message: str) -> None
         load_robot_config(file, (override,))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_robot_of_the_project_loads_and_is_short(path: Path) -> None:
+    config = load_robot_config(path)
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert len(text.splitlines()) <= 30
+    assert config.driver.name in DRIVERS
+    assert config.task.name in TASKS
+    assert {camera.name for camera in config.cameras} <= set(CAMERAS)
 
 
 def test_a_robot_without_limits_is_none(tmp_path: Path) -> None:
