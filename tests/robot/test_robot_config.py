@@ -46,7 +46,7 @@ def test_round_trip(file: Path, tmp_path: Path) -> None:
         ("model.timeout_s=0", "model.timeout_s must be positive"),
         ("drivr.name=udp", "unknown key 'drivr'; did you mean 'driver'"),
         ("duration_s=-1", "duration_s must be positive"),
-        ("output.rate_hz=8", "limits.max_step_s is 0.1 s, but a command goes out every 0.125 s only"),
+        ("limits.max_step_s=0.01", "limits.max_step_s is 0.01 s, but a command goes out every 0.02 s only"),
     ],
 )
 def test_what_is_wrong_is_named(file: Path, override: str, message: str) -> None:
