@@ -71,6 +71,18 @@ class StaleObservationError(SafetyError):
     """An observation is too old to act on."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line; the kind of one that is not of this package goes first.
+
+    >>> one_line(ValueError("two\\nlines")), one_line(SafetyError("too fast"))
+    ('ValueError: two lines', 'too fast')
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, RoboVLMsError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def unknown_name(what: str, name: str, choices: Iterable[str]) -> str:
     """Return the message for a name that is not among `choices`: the nearest one first, then all of them.
 

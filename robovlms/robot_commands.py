@@ -5,6 +5,8 @@ from pathlib import Path
 
 from robovlms.errors import SafetyError
 
+EXIT_NOT_DONE = 1
+
 
 def add_robot_flags(parser: ArgumentParser) -> None:
     """Declare the actions and their flags."""
@@ -14,7 +16,8 @@ def add_robot_flags(parser: ArgumentParser) -> None:
 
 
 def run_robot_command(flags: Namespace) -> None:
-    """Do what `robovlms robot ACTION` asks for; exits with 1 if a replay differs or a check finds something."""
+    """Do what `robovlms robot ACTION` asks for; exits with 1 if a run ended before what was to be done, a replay
+    differs or a check finds something."""
     code = ACTIONS[flags.action][2](flags)
     if code:
         raise SystemExit(code)
@@ -43,9 +46,9 @@ def _run(flags: Namespace) -> int:
         f"{summary.answers} answers of the model"
     )
     print(f"the shield changed commands because of: {reasons}")
-    if not summary.is_done and summary.failed_answers:
+    if not summary.is_done and summary.failed_answers and not summary.answers:
         raise SafetyError(f"the model failed: {summary.failed_answers.most_common(1)[0][0]}")
-    return 0
+    return EXIT_NOT_DONE if summary.has_end and not summary.is_done else 0
 
 
 def _parse_flags(parser: ArgumentParser) -> None:

@@ -6,11 +6,12 @@ Each camera is opened and must show a picture, the driver is opened and closed a
 from argparse import Namespace
 from collections.abc import Callable
 
-from robovlms.errors import RoboVLMsError
+from robovlms.errors import SimulatorError, one_line
 from robovlms.robot.cameras import open_camera
 from robovlms.robot.config import CameraPart, RobotConfig, load_robot_config
 from robovlms.robot.drivers import open_driver
-from robovlms.robot.launch import start_lines
+from robovlms.robot.feed import CameraFeed
+from robovlms.robot.launch import first_view, simulated, start_lines
 from robovlms.robot.tasks import make_task
 from robovlms.robot.worker.models import find_model
 
@@ -22,12 +23,18 @@ def run_check(flags: Namespace) -> int:
     config = load_robot_config(flags.config, tuple(flags.set))
     for line in start_lines(config, config.shield_limits):
         print(line)
-    faults = 0
-    for name, look in _looks(config).items():
-        fault = _fault_of(look)
-        faults += fault is not None
-        print(f"{'FAULT' if fault else 'ok   '}   {name}{': ' + fault if fault else ''}")
-    return EXIT_FAULTS if faults else 0
+    try:
+        with simulated(config, None, print) as config:
+            faults = [_say_fault(name, look) for name, look in _looks(config).items()]
+    except SimulatorError:
+        faults = [_say_fault("simulator", lambda: str(error))]
+    return EXIT_FAULTS if any(faults) else 0
+
+
+def _say_fault(name: str, look: Callable[[], str | None]) -> bool:
+    fault = _fault_of(look)
+    print(f"{'ok   ' if fault is None else 'FAULT'}   {name}{'' if fault is None else ': ' + fault}")
+    return fault is not None
 
 
 def _looks(config: RobotConfig) -> dict[str, Callable[[], str | None]]:
@@ -44,8 +51,8 @@ def _looks(config: RobotConfig) -> dict[str, Callable[[], str | None]]:
 def _fault_of(look: Callable[[], str | None]) -> str | None:
     try:
         return look()
-    except RoboVLMsError as error:
-        return " ".join(str(error).split())
+    except Exception as error:  # of a device's library or of a model of somebody's own
+        return one_line(error)
 
 
 def _task(config: RobotConfig) -> None:
@@ -63,8 +70,11 @@ def _model(config: RobotConfig) -> str | None:
 
 
 def _camera(part: CameraPart) -> None:
-    with open_camera(part.name, part.options) as camera:
-        camera.read()
+    feed = CameraFeed(open_camera(part.name, part.options), part.frozen_after_s)
+    try:
+        first_view({part.view: feed})
+    finally:
+        feed.close()
 
 
 def _zones(config: RobotConfig) -> str | None:

@@ -174,9 +174,7 @@ class RobotConfig:
         views = [camera.view for camera in self.cameras]
         require(len(set(views)) == len(views), f"cameras: each needs a view of its own, got {views}")
         require(self.duration_s is None or self.duration_s > 0, f"duration_s must be positive, got {self.duration_s}")
-        require(
-            0 < self.decide_hz <= _FASTEST_HZ, f"decide_hz must lie in (0, {_FASTEST_HZ:g}], got {self.decide_hz}"
-        )
+        require(0 < self.decide_hz <= _FASTEST_HZ, f"decide_hz must lie in (0, {_FASTEST_HZ:g}], got {self.decide_hz}")
         require(
             not self.simulator.is_used or self.driver.name in _SIMULATED_DRIVERS,
             f"simulator.is_used: pictures of a simulated room must not drive a real robot; driver.name is "

@@ -1,12 +1,16 @@
 """The newest picture of each camera, taken in a thread so that nobody waits for a camera."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 
+from robovlms.errors import SafetyError, one_line
 from robovlms.robot.cameras.base import Camera, CameraEnded, Frame
 from robovlms.robot.cameras.frozen import FrozenFrameMonitor
 from robovlms.robot.view import View
+
+_LAST_READ_S = 1.0  # a camera that hangs for longer is not waited for
 
 
 class CameraFeed:
@@ -15,7 +19,7 @@ class CameraFeed:
     A frozen camera, one that gives the same picture for too long, counts as one whose last picture is old.
 
     Args:
-        camera: is closed with the feed.
+        camera: is read from `start` on, and closed with the feed.
         frozen_after_s: see `CameraPart`; None looks at no picture.
 
     Attributes:
@@ -33,7 +37,11 @@ class CameraFeed:
         self.is_over = False
         self.num_frames = 0
         self._thread = threading.Thread(target=self._read, name="camera", daemon=True)
+
+    def start(self) -> "CameraFeed":
+        """Begin to read."""
         self._thread.start()
+        return self
 
     @property
     def newest(self) -> tuple[Frame, float] | None:
@@ -43,7 +51,8 @@ class CameraFeed:
     def close(self) -> None:
         """Stop reading and close the camera; one that hangs in a read is left to the end of the process."""
         self._is_closing = True
-        self._thread.join(1.0)
+        if self._thread.ident is not None:
+            self._thread.join(_LAST_READ_S)
         if not self._thread.is_alive():
             self._camera.close()
 
@@ -56,9 +65,11 @@ class CameraFeed:
         except CameraEnded:
             self.is_over = True
         except Exception as error:  # whatever a camera raises: the robot sees no more, and must hear why
-            self.error = f"{type(error).__name__}: {error}"
+            self.error = one_line(error)
 
     def _time_of(self, frame: Frame) -> float:
+        if not math.isfinite(frame.captured_at):  # the oldest of several views is found by comparing
+            raise SafetyError(f"a picture was taken at {frame.captured_at} s, which is no time")
         if self._monitor is None:
             return frame.captured_at
         return self._monitor.observed_at(frame.image, frame.captured_at)
@@ -78,6 +89,8 @@ def wait_for_view(
 ) -> View | None:
     """Wait for the first picture of each camera; None if one shows none in time."""
     end = clock() + timeout_s
-    while (view := view_of(feeds)) is None and clock() < end and not any(feed.error for feed in feeds.values()):
+    while (view := view_of(feeds)) is None and clock() < end:
+        if any(feed.error is not None or (feed.is_over and feed.newest is None) for feed in feeds.values()):
+            return None
         time.sleep(0.01)
     return view

@@ -2,15 +2,14 @@
 
 ::
 
-    simulator? ─▶ cameras ─▶ model ─▶ task ─▶ log ─▶ guard (from here on zero is sent) ─▶ run ─▶ all closed, guard first
+    simulator? ─▶ cameras ─▶ model ─▶ task ─▶ log ─▶ pictures ─▶ guard (from here on zero is sent) ─▶ run ─▶ all closed:
+                                                                 the guard first (zero), its last records, the log, …
 """
 
 import dataclasses
 import hashlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from robovlms.robot.cameras import open_camera
 from robovlms.robot.config import CameraPart, ModelPart, RobotConfig
 from robovlms.robot.feed import CameraFeed, wait_for_view
 from robovlms.robot.guard import GuardClient, GuardConfig
-from robovlms.robot.run_record import open_record
+from robovlms.robot.interruption import Interruption
+from robovlms.robot.run_record import RunRecord, open_record
 from robovlms.robot.runtime import RobotRuntime, RunSummary
 from robovlms.robot.safety import ActionValidator, ShieldLimits, stopping_distance, stopping_lines
 from robovlms.robot.simulator.film import Film
@@ -42,27 +42,26 @@ def run_robot(config: RobotConfig, film: Path | None = None, say: Callable[[str]
 
     Raises:
         SafetyError: if a part cannot be made or fails; the last thing sent to the robot is zero all the same.
+        KeyboardInterrupt: if a signal comes before the guard is started.
         ConfigError: if a part or an option is unknown.
     """
     limits = config.shield_limits
-    task = make_task(config.task)
-    with ExitStack() as parts:
-        config = parts.enter_context(_simulated(config, film, say))
+    task, guard = make_task(config.task), GuardClient(_guard_config(config, limits))
+    with Interruption() as interruption, ExitStack() as parts:
+        config = parts.enter_context(simulated(config, film, say))
         feeds = {part.view: _feed(part, parts) for part in config.cameras}
         worker = parts.enter_context(_model(config.model, task, say))
         task.prepare(limits, None if worker is None else worker.contract_json)
         record = open_record(config, _fingerprints(worker), say)
         if record is not None:
-            parts.callback(lambda: say(f"log: {record.close().path}"))
+            parts.callback(_close_record, record, say)
         for line in start_lines(config, limits):
             say(line)
-        if wait_for_view(feeds, _FIRST_VIEW_S) is None:
-            raise SafetyError(_blind(feeds))
-        output = parts.enter_context(GuardClient(_guard_config(config, limits)))
+        first_view(feeds)
         runtime = RobotRuntime(
             feeds=feeds,
             task=task,
-            output=output,
+            output=guard,
             validator=validator_of(limits),
             worker=worker,
             record=record,
@@ -70,8 +69,13 @@ def run_robot(config: RobotConfig, film: Path | None = None, say: Callable[[str]
             duration_s=config.duration_s,
             say=say,
         )
-        with _ended_by_signals(runtime, output):
-            return runtime.run()
+        interruption.ends(runtime, guard)
+        parts.callback(runtime.hear_the_rest)
+        parts.enter_context(guard)
+        summary = runtime.run()
+        if summary.failure is not None:
+            raise SafetyError(summary.failure)
+        return summary
 
 
 def validator_of(limits: ShieldLimits) -> ActionValidator:
@@ -105,7 +109,7 @@ def start_lines(config: RobotConfig, limits: ShieldLimits) -> list[str]:
 
 
 @contextmanager
-def _simulated(config: RobotConfig, film: Path | None, say: Callable[[str], None]) -> Iterator[RobotConfig]:
+def simulated(config: RobotConfig, film: Path | None, say: Callable[[str], None]) -> Iterator[RobotConfig]:
     """Start the simulated robot, if there is one; yield the configuration with its ports."""
     if not config.simulator.is_used:
         if film is not None:
@@ -132,14 +136,43 @@ def with_ports(config: RobotConfig, command_port: int, picture_port: int) -> Rob
     )
     driver = config.driver
     if driver.name == "udp":
-        driver = dataclasses.replace(driver, options={"host": "127.0.0.1", "port": command_port})
+        driver = dataclasses.replace(driver, options={**driver.options, "host": "127.0.0.1", "port": command_port})
     return dataclasses.replace(config, cameras=cameras, driver=driver)
 
 
 def _feed(part: CameraPart, parts: ExitStack) -> CameraFeed:
+    """Open a camera, so that one that is not there is named before a model is loaded for minutes."""
     feed = CameraFeed(open_camera(part.name, part.options), part.frozen_after_s)
     parts.callback(feed.close)
     return feed
+
+
+def first_view(feeds: Mapping[str, CameraFeed]) -> None:
+    """Begin to read the cameras and wait until each has shown something.
+
+    Raises:
+        SafetyError: if one does not.
+    """
+    for feed in feeds.values():
+        feed.start()
+    if wait_for_view(feeds, _FIRST_VIEW_S) is not None:
+        return
+    for name, feed in feeds.items():
+        if feed.error is not None:
+            raise SafetyError(f"camera {name}: {feed.error}")
+    silent = [name for name, feed in feeds.items() if feed.newest is None]
+    raise SafetyError(f"no picture of {', '.join(silent)} within {_FIRST_VIEW_S:g} s")
+
+
+def _close_record(record: RunRecord, say: Callable[[str], None]) -> None:
+    """Finish the log.
+
+    Raises:
+        SafetyError: if it lacks something and no robot is to drive without it.
+    """
+    say(f"log: {record.close().path}")
+    if record.must_stop:
+        raise SafetyError(record.failure)
 
 
 @contextmanager
@@ -179,30 +212,3 @@ def _guard_config(config: RobotConfig, limits: ShieldLimits) -> GuardConfig:
         rate_hz=config.output.rate_hz,
         watchdog_s=config.output.watchdog_s,
     )
-
-
-def _blind(feeds: dict[str, CameraFeed]) -> str:
-    errors = [f"camera {name}: {feed.error}" for name, feed in feeds.items() if feed.error]
-    silent = [name for name, feed in feeds.items() if feed.newest is None]
-    return errors[0] if errors else f"no picture of {', '.join(silent)} within {_FIRST_VIEW_S:g} s"
-
-
-@contextmanager
-def _ended_by_signals(runtime: RobotRuntime, guard: GuardClient) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the run by the ramp, a second one is an emergency stop."""
-    is_second = False
-
-    def end(number: int, frame: object) -> None:
-        nonlocal is_second
-        del frame
-        runtime.stop(f"ended by {signal.Signals(number).name}")
-        if is_second:  # in a thread: the handler may have interrupted the very lock that it would wait for
-            threading.Thread(target=guard.estop, args=("second signal",), daemon=True).start()
-        is_second = True
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
+from robovlms.errors import ConfigError
 from robovlms.robot.action import RobotAction
 from robovlms.robot.config import RobotConfig, dump_robot_config
 from robovlms.robot.log.metadata import RunMetadata
@@ -26,7 +28,7 @@ class RunRecord:
     def __init__(self, log: RunLog, images_hz: float) -> None:
         self._log = log
         self._images_every_s = 1 / images_hz if images_hz else float("inf")
-        self._last_image_at = -float("inf")
+        self._last_image_at = 0.0 if not images_hz else -float("inf")
         self._last_action = ""
 
     @property
@@ -70,11 +72,15 @@ class RunRecord:
 
     def view(self, view: View) -> None:
         """Pictures, as often as is wanted."""
-        if view.observed_at - self._last_image_at < self._images_every_s:
+        if abs(view.observed_at - self._last_image_at) < self._images_every_s:  # a frozen view is a day older
             return
         self._last_image_at = view.observed_at
         for name, image in view.images.items():
             self._log.image(name, image, view.observed_at)
+
+    def event(self, level: Literal["info", "error"], message: str) -> None:
+        """What happened, for people."""
+        self._log.event(level, message, "run")
 
     def close(self) -> LogSummary:
         """Finish the file."""
@@ -91,7 +97,10 @@ def open_record(
     """
     if config.log.folder is None:
         return None
-    config.log.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        config.log.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"log.folder {config.log.folder}: {error.strerror}") from error
     name = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%fZ.mcap")
     metadata = RunMetadata.of(
         dump_robot_config(config), body="base", limits=config.shield_limits.to_dict(), fingerprints=fingerprints

@@ -16,12 +16,13 @@ brings the robot to rest when decisions or pictures are missing.
 """
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from robovlms.errors import SafetyError
+from robovlms.errors import SafetyError, one_line
 from robovlms.robot.action import RobotAction
 from robovlms.robot.feed import CameraFeed, view_of
 from robovlms.robot.output.record import TickRecord
@@ -52,6 +53,8 @@ class RunSummary:
 
     Attributes:
         outcome: of the task, or why the run ended before it.
+        failure: what broke; None if nothing did.
+        has_end: the task is one that can be finished.
         is_done: the task was finished.
         seconds: of the run.
         decisions: how many were handed to the output.
@@ -63,6 +66,8 @@ class RunSummary:
     """
 
     outcome: str = "not started"
+    failure: str | None = None
+    has_end: bool = True
     is_done: bool = False
     seconds: float = 0.0
     decisions: int = 0
@@ -108,27 +113,45 @@ class RobotRuntime:
         self._period_s, self._duration_s = 1 / decide_hz, duration_s
         self._why_stop: str | None = None
         self._last_line = ""
-        self._last_tick_at: float | None = None
-        self._sent = VelocityCommand()
-        self.summary = RunSummary()
+        self._num_restarts = 0
+        self._last_tick: TickRecord | None = None
+        self.summary = RunSummary(has_end=task.has_end)
 
     def stop(self, why: str) -> None:
         """End the run at the next decision; may be called from a signal handler."""
         self._why_stop = why
 
     def run(self) -> RunSummary:
-        """Work until the task is done, the time is over, or something ends it; the robot is told to stand then."""
-        start = deadline = self._clock()
-        while (why := self._over(start)) is None:
-            self._step(self._clock())
-            deadline = max(deadline + self._period_s, self._clock())
-            time.sleep(max(0.0, deadline - self._clock()))
+        """Work until the task is done, the time is over, or something fails; the robot is told to stand then."""
+        start = self._clock()
+        try:
+            why = self._work(start)
+        except Exception as error:  # of a task, which may be anybody's, or of the output: nothing may drive on
+            why = self.summary.failure = one_line(error)
+            if self._record is not None:
+                self._record.event("error", traceback.format_exc())
         self._come_to_rest(why)
         self.summary.seconds = self._clock() - start
         self.summary.is_done = self._task.is_done
-        self.summary.outcome = self._task.outcome if self._task.is_done else why
+        self.summary.outcome = why
         self.summary.frames = {name: feed.num_frames for name, feed in self._feeds.items()}
+        if self._record is not None:
+            self._record.event("info", f"{why}, after {self.summary.seconds:.3f} s")
         return self.summary
+
+    def hear_the_rest(self) -> None:
+        """Take down what the output still said after the run, once it is closed: how it came to rest."""
+        for record in self._output.records():
+            self._take_down(record)
+
+    def _work(self, start: float) -> str:
+        """Decide at the fixed rate until the run is over; return why it is."""
+        deadline = start
+        while (why := self._over(start)) is None:
+            self._step()
+            deadline = max(deadline + self._period_s, self._clock())
+            time.sleep(max(0.0, deadline - self._clock()))
+        return why
 
     def _over(self, start: float) -> str | None:
         """Why the run is over; None while it is not."""
@@ -136,23 +159,30 @@ class RobotRuntime:
             return self._why_stop
         if self._task.is_done:
             return self._task.outcome
+        self.summary.failure = self._failure()
+        if self.summary.failure is not None:
+            return self.summary.failure
         if self._duration_s is not None and self._clock() - start >= self._duration_s:
             return f"{self._duration_s:g} s are over"
+        over = [name for name, feed in self._feeds.items() if feed.is_over]
+        return f"camera {over[0]} has come to its end" if over else None
+
+    def _failure(self) -> str | None:
+        """What broke, other than the output, which raises."""
         if self._record is not None and self._record.must_stop:
             return self._record.failure
-        for name, feed in self._feeds.items():
-            if feed.error is not None:
-                return f"camera {name}: {feed.error}"
-            if feed.is_over:
-                return f"camera {name} has come to its end"
-        return None
+        if self._worker is not None and self._worker.failure is not None:
+            return self._worker.failure
+        broken = [f"camera {name}: {feed.error}" for name, feed in self._feeds.items() if feed.error is not None]
+        return broken[0] if broken else None
 
-    def _step(self, now: float) -> None:
-        self._hear(now)
+    def _step(self) -> None:
+        self._hear()
         self._feel()
         view = view_of(self._feeds)
         if view is None:
             return  # nothing seen, nothing decided: the watchdog holds
+        now = self._clock()  # not before the view: it would be from the future
         self._ask(view, now)
         self._keep(view)
         self._submit(self._task.decide(view, now))
@@ -165,8 +195,13 @@ class RobotRuntime:
             self._record.decision(decision.action, action, decision.observed_at, self._clock())
         self._tell(action)
 
-    def _hear(self, now: float) -> None:
-        answer = None if self._worker is None else self._worker.poll()
+    def _hear(self) -> None:
+        if self._worker is None:
+            return
+        answer = self._worker.poll()
+        if self._worker.restarts > self._num_restarts:
+            self._num_restarts = self._worker.restarts
+            self._say(f"model: its process is taken down and started again ({self._num_restarts})")
         if answer is None:
             return
         if answer.error is None:
@@ -176,7 +211,7 @@ class RobotRuntime:
             self._say(f"model: {answer.error}")
         if self._record is not None:
             self._record.answer(answer)
-        self._task.take(answer, now)
+        self._task.take(answer, self._clock())
 
     def _ask(self, view: View, now: float) -> None:
         if self._worker is None or not self._worker.is_idle:
@@ -187,16 +222,20 @@ class RobotRuntime:
 
     def _feel(self) -> None:
         """Hear from the output what was really sent."""
-        for record in self._output.records():
-            self.summary.ticks += 1
-            self.summary.reasons.update(reason.value for reason in record.result.reasons)
-            if self._record is not None:
-                self._record.tick(record)
-            if isinstance(record.sent, VelocityCommand):
-                seconds = 0.0 if self._last_tick_at is None else max(0.0, record.now - self._last_tick_at)
-                self._task.feel(self._sent, seconds)  # what was sent before held until now
-                self._sent = record.sent
-            self._last_tick_at = record.now
+        before, records = self._last_tick, list(self._output.records())
+        for record in records:  # all of them, before the task may raise
+            self._take_down(record)
+        for record in records:
+            if before is not None and isinstance(record.sent, VelocityCommand):
+                self._task.feel(_held(before, record), max(0.0, record.now - before.now))
+            before = record
+
+    def _take_down(self, record: TickRecord) -> None:
+        self.summary.ticks += 1
+        self.summary.reasons.update(reason.value for reason in record.result.reasons)
+        self._last_tick = record
+        if self._record is not None:
+            self._record.tick(record)
 
     def _keep(self, view: View) -> None:
         if self._record is not None:
@@ -210,13 +249,20 @@ class RobotRuntime:
             try:
                 self._output.submit(action, 1.0, self._clock())
             except SafetyError as error:
-                self._say(str(error))
+                self.summary.failure = self.summary.failure or str(error)
+                self._say(f"{why}; {error}" if str(error) != why else why)
                 return
             time.sleep(self._period_s)
-            self._feel()
-            if not any(self._sent.velocity) or self._clock() >= end:
-                self._say(f"at rest: {why}")
+            self.hear_the_rest()
+            if self._stands or self._clock() >= end:
+                self._say(f"{'at rest' if self._stands else 'still moving'}: {why}")
                 return
+
+    @property
+    def _stands(self) -> bool:
+        """Whether the last thing that was sent is zero, as far as is known."""
+        sent = None if self._last_tick is None else self._last_tick.sent
+        return not isinstance(sent, VelocityCommand) or not any(sent.velocity)
 
     def _tell(self, action: RobotAction) -> None:
         """One line when something else is done than before."""
@@ -224,3 +270,14 @@ class RobotRuntime:
         if line != self._last_line:
             self._last_line = line
             self._say(line)
+
+
+def _held(before: TickRecord, after: TickRecord) -> VelocityCommand:
+    """What the robot did between two ticks: what was sent in the first.
+
+    Where records between them were lost, the faster of both on each axis, so that a distance rather ends too early.
+    """
+    if after.index == before.index + 1:
+        return before.sent
+    pairs = zip(before.sent.velocity, after.sent.velocity, strict=True)
+    return VelocityCommand(*(max(pair, key=abs) for pair in pairs))

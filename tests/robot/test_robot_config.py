@@ -45,13 +45,18 @@ def test_round_trip(file: Path, tmp_path: Path) -> None:
         ("log.when_it_fails=maybe", "expected one of 'stop', 'go_on'"),
         ("model.timeout_s=0", "model.timeout_s must be positive"),
         ("drivr.name=udp", "unknown key 'drivr'; did you mean 'driver'"),
+        ("decide_hz=.inf", "decide_hz must lie in (0, 200]"),
+        ("decide_hz=.nan", "decide_hz must lie in (0, 200]"),
+        ("model.load_timeout_s=.inf", "model.load_timeout_s must be positive and finite"),
+        ("output.rate_hz=1000", "output: rate_hz must be in [10, 200]"),
+        ("driver.name=serial simulator.is_used=true", "must not drive a real robot"),
         ("duration_s=-1", "duration_s must be positive"),
         ("limits.max_step_s=0.01", "limits.max_step_s is 0.01 s, but a command goes out every 0.02 s only"),
     ],
 )
 def test_what_is_wrong_is_named(file: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_robot_config(file, (override,))
+        load_robot_config(file, tuple(override.split(" ")) if "=[" not in override else (override,))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

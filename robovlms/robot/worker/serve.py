@@ -17,7 +17,7 @@ import time
 from io import BufferedIOBase
 from typing import Any
 
-from robovlms.errors import RoboVLMsError, SafetyError
+from robovlms.errors import SafetyError, one_line
 from robovlms.robot.messages import read_message, write_message
 from robovlms.robot.worker.models import ChunkModel, TextModel, make_model
 from robovlms.types import Observation
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     try:
         model = make_model(name, json.loads(options))
     except Exception as error:  # the robot's process must hear why, in one line
-        write_message(replies, {"error": _one_line(error)})
+        write_message(replies, {"error": one_line(error)})
         return 1
     serve(model, questions, replies)
     return 0
@@ -51,7 +51,7 @@ def serve(model: TextModel | ChunkModel, questions: BufferedIOBase, replies: Buf
         try:
             answer = _answer(model, question)
         except Exception as error:  # one bad answer is no reason to stop thinking; the robot holds meanwhile
-            answer = {"error": _one_line(error)}
+            answer = {"error": one_line(error)}
         reply = {"id": question.get("id"), "seconds": time.perf_counter() - start}
         try:
             write_message(replies, {**reply, **answer})
@@ -72,8 +72,3 @@ def _end_without(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RoboVLMsError) else f"{type(error).__name__}: {text}"
