@@ -87,7 +87,14 @@ def agrees(word: str, particle: str) -> bool:
     if not is_hangul(word[-1:]):
         return True  # the sound of a digit or a Latin letter is not known
     final = final_of(word)
-    for after_closed, after_open in (("을", "를"), ("은", "는"), ("과", "와"), ("이랑", "랑"), ("이나", "나"), *_COPULA):
+    for after_closed, after_open in (
+        ("을", "를"),
+        ("은", "는"),
+        ("과", "와"),
+        ("이랑", "랑"),
+        ("이나", "나"),
+        *_COPULA,
+    ):
         if particle.startswith(after_closed):
             return bool(final)
         if particle.startswith(after_open):

@@ -57,6 +57,11 @@ def stands_alone(part: Part, ahead: Sequence[Part]) -> bool:
     return part.text.isascii()
 
 
+def is_ruled_out(ahead: Sequence[Part]) -> bool:
+    """ "왼쪽은 안 돼, 오른쪽으로 돌아": a contrast, if something follows."""
+    return len(ahead) > 2 and bool({"wrong", "forbidden"} & set(ahead[0].kinds)) and ahead[1].kind == "mark"
+
+
 def denies(part: Part) -> bool:
     """Whether it forbids or denies the verb before it: 마, 않아."""
     return any(form.sense.auxiliary in ("stop_doing", "not") for form in part.forms)

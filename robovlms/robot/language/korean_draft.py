@@ -57,6 +57,23 @@ class Draft:
         """Keep where the thing is that comes next."""
         self.side = _SIDES.get(direction)
 
+    def note(self, kinds: tuple[str, ...]) -> None:
+        """Keep what a word of these kinds adds."""
+        for kind in kinds:
+            self.is_straight |= kind == "forward"
+            self.is_sideways |= kind == "sideways"
+            self.is_parallel |= kind == "parallel"
+            self.is_still |= kind in ("still", "here")
+            self.is_negated |= kind == "not"
+            self.is_choice |= kind == "or"
+            self.is_where |= kind == "where"
+            self.is_question |= kind == "question"
+            self.num_unknown += kind in ("time", "question")
+            if kind == "right_angle":
+                self.angle_deg = 90.0
+            elif kind == "endless":
+                self.distance_m = float("inf")
+
     def thing(self, *roles: str) -> Thing | None:
         """The last thing with the first of these roles that any thing has."""
         return next((one for role in roles for one in reversed(self.things) if one.role == role), None)
@@ -64,7 +81,7 @@ class Draft:
 
 def build_clause(draft: Draft, sense: Sense, mood: Mood, vocabulary: KoreanVocabulary) -> Clause:
     """Return the clause of a verb and what was said before it."""
-    sense = _in_manner(draft, sense)
+    sense = _in_manner(draft, _of_itself(draft, sense, vocabulary))
     verb, thing = _resolve(draft, sense, vocabulary)
     directions = _directions(draft, sense, verb)
     if verb in MOVING and verb != "slide" and draft.is_parallel and directions:
@@ -90,6 +107,15 @@ def build_clause(draft: Draft, sense: Sense, mood: Mood, vocabulary: KoreanVocab
         num_words=num_words,
         num_understood=max(0, num_words - num_unknown) if verb else 0,
     )
+
+
+def _of_itself(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> Sense:
+    """ "로봇을 전진시켜" is to drive: who is spoken to does it."""
+    target, caused = draft.thing("object"), vocabulary.deeds.get(sense.stem)
+    if sense.verb != "other" or caused is None or target is None or target.text not in vocabulary.sets["self"]:
+        return sense
+    draft.things.remove(target)
+    return caused
 
 
 def _in_manner(draft: Draft, sense: Sense) -> Sense:
@@ -121,6 +147,8 @@ def _resolve(draft: Draft, sense: Sense, vocabulary: KoreanVocabulary) -> tuple[
         return ("stop", None) if draft.is_still or (not draft.things and not draft.num_unknown) else (None, None)
     if sense.stem in sets["leaving"] and sets["untouched"] & set(draft.words):
         return None, None
+    if sense.verb in ("grab", "release") and sets["abstract"].intersection(name.split()[-1:]):
+        return "other", target
     if sense.stem in sets["halting"] and (sense.verb != "release" or not name or name in sets["vehicle"]):
         return ("stop", None) if not name or name in sets["vehicle"] else ("other", target)
     if name in sets["gripper"] and sense.stem in sets["opening"]:

@@ -16,6 +16,7 @@ _BEFORE_WORD, _BEFORE_DIGIT = r"(?:(?<![가-힣\w])|(?<=으로))", r"(?<![a-z0-9
 _AFTER_A_COUNT = frozenset(
     ("만", "간", "동안", "동안만", "씩", "정도", "쯤", "을", "를", "로", "후", "뒤", "후에", "뒤에")
 )
+_DIGITS_AND_POWER = re.compile(r"(\d+)(\D?)")
 _REST = re.compile(r"[가-힣]*")
 
 
@@ -61,12 +62,14 @@ class QuantityFinder:
         tens = _alternatives(word for word, value in numbers["native"].items() if value >= 10)
         words = rf"{special}|(?:{tens}\s?)?{native}|[{sino}]{{1,12}}(?:\s[{sino}]{{1,12}})?"
         spelled = rf"(?:{words})(?:\s?{numbers['point']}\s?[{sino}](?:\s?[{sino}]){{0,6}})?"
+        powers = "".join(numbers["sino_powers"]) + numbers["ten_thousand"]
+        mixed = rf"{_BEFORE_DIGIT}(?:\d{{1,4}}[{powers}]){{1,4}}\d{{0,3}}"
         minus = _alternatives(str(numbers["minus"]).split())
         self._pattern = re.compile(
             rf"(?:(?P<minus>{minus}\s*|(?<![\da-z])[-−–]\s*))?"
             rf"(?:(?P<range>{_BEFORE_DIGIT}\d{{1,12}}(?:\.\d{{1,12}})?\s*[-−–~∼]\s*)?"
             rf"(?P<whole>(?:{_BEFORE_DIGIT}\d{{1,6}}|{_BEFORE_WORD}[{sino}]{{1,6}})\s?분의\s?)?"
-            rf"(?:{_BEFORE_DIGIT}(?P<digits>{_DIGITS})(?:\s?/\s?(?P<divisor>\d{{1,6}}))?|{_BEFORE_WORD}(?P<spelled>{spelled}))"
+            rf"(?:(?P<mixed>{mixed})|{_BEFORE_DIGIT}(?P<digits>{_DIGITS})(?:\s?/\s?(?P<divisor>\d{{1,6}}))?|{_BEFORE_WORD}(?P<spelled>{spelled}))"
             rf")\s*(?P<unit>{_alternatives(self._factors)})(?P<half>\s?반(?![가-힣]))?",
         )
 
@@ -101,7 +104,12 @@ class QuantityFinder:
     def _read(self, match: re.Match[str]) -> Quantity | None:
         """The quantity of a match; None for what only looks like one, as "이 도로" ("this road") does."""
         kind, factor = self._factors[match["unit"]]
-        value = _divide(match["digits"], match["divisor"]) if match["digits"] else self.read_number(match["spelled"])
+        if match["mixed"]:
+            value: float | None = self._mixed_value(match["mixed"])
+        elif match["digits"]:
+            value = _divide(match["digits"], match["divisor"])
+        else:
+            value = self.read_number(match["spelled"])
         if value is None:
             return None
         if match["whole"]:
@@ -137,6 +145,11 @@ class QuantityFinder:
         if not decimals or any(character not in digits for character in decimals):
             return None
         return float(f"{value:.0f}." + "".join(str(digits[character]) for character in decimals))
+
+    def _mixed_value(self, words: str) -> float:
+        """ "1천2백" → 1200."""
+        powers = {**self._numbers["sino_powers"], self._numbers["ten_thousand"]: 10_000}
+        return sum(float(digits) * powers.get(power, 1) for digits, power in _DIGITS_AND_POWER.findall(words))
 
     def _native(self, word: str) -> float | None:
         native = self._numbers["native"]

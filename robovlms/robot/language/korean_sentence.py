@@ -3,7 +3,14 @@
 from dataclasses import replace
 
 from robovlms.robot.language.clause import Clause, Mood
-from robovlms.robot.language.korean_ahead import denies, is_describing, names_amount, stands_alone, starts_anew
+from robovlms.robot.language.korean_ahead import (
+    denies,
+    is_describing,
+    is_ruled_out,
+    names_amount,
+    stands_alone,
+    starts_anew,
+)
 from robovlms.robot.language.korean_draft import Draft, Thing, build_clause
 from robovlms.robot.language.korean_left_out import NO_VERB, verb_left_out
 from robovlms.robot.language.korean_moods import Said
@@ -91,7 +98,7 @@ class _Sentence:
 
     def _left_out(self) -> Sense:
         last = self.said[-1].clause if self.said else self.before
-        return verb_left_out(self.draft, last, has_nouns=bool(self.nouns))
+        return verb_left_out(self.draft, last, bool(self.nouns), self.vocabulary.sets["manners"])
 
     def _skip(self, count: int = 1) -> None:
         for part in self.parts[self.index : self.index + count]:
@@ -129,24 +136,7 @@ class _Sentence:
         elif "slow" in kinds or "fast" in kinds:
             draft.speed = "slow" if "slow" in kinds else "fast"
         else:
-            self._plain_word(part)
-
-    def _plain_word(self, part: Part) -> None:
-        draft = self.draft
-        for kind in part.kinds:
-            draft.is_straight |= kind == "forward"
-            draft.is_sideways |= kind == "sideways"
-            draft.is_parallel |= kind == "parallel"
-            draft.is_still |= kind in ("still", "here")
-            draft.is_negated |= kind == "not"
-            draft.is_choice |= kind == "or"
-            draft.is_where |= kind == "where"
-            draft.is_question |= kind == "question"
-            draft.num_unknown += kind in ("time", "question")
-            if kind == "right_angle":
-                draft.angle_deg = 90.0
-            elif kind == "endless":
-                draft.distance_m = float("inf")
+            draft.note(part.kinds)
 
     def _take_back(self) -> None:
         """ "왼쪽 말고": what was named last is not meant."""
@@ -193,7 +183,7 @@ class _Sentence:
             self._skip()
         elif part.role in ("", "of") and following and following.kind in ("noun", "unknown") and not following.kinds:
             draft.set_side(part.direction)
-        elif part.role in ("subject", "topic") and self._is_ruled_out():
+        elif part.role in ("subject", "topic") and is_ruled_out(self._ahead()):
             self._skip()
         elif part.role in ("subject", "topic") or part.text.endswith("도"):
             draft.num_unknown += 1
@@ -202,11 +192,6 @@ class _Sentence:
         else:
             draft.directions.append(part.direction)
             draft.is_led |= part.role == "to" and not part.text.endswith(("에", "까지"))
-
-    def _is_ruled_out(self) -> bool:
-        """ "왼쪽은 안 돼, 오른쪽으로 돌아": a contrast, if something follows."""
-        ahead = self._ahead()
-        return len(ahead) > 2 and bool({"wrong", "forbidden"} & set(ahead[0].kinds)) and ahead[1].kind == "mark"
 
     def _is_relational(self, part: Part) -> bool:
         """ "책상 앞으로", "문 왼쪽에": a place at a thing, no direction of the robot."""

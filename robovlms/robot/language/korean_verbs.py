@@ -195,6 +195,8 @@ class _Walk:
         return "statement" if auxiliary == "become" else _NOT_TAKEN
 
     def _after_noun(self, following: Part, auxiliary: str) -> str:
+        if following.text.startswith("전까지"):
+            return "condition"
         if following.text in self.groups.vocabulary.after_verb["before"] or following.text == "때문에":
             return "dropped"
         if "ask" in following.kinds:
@@ -236,6 +238,8 @@ class _Walk:
             return "statement" if self.sense.verb != "stop" or ending.is_future else "command"
         if self.is_progressive and self.sense.verb not in ("stop", "stay"):
             return _LINKS.get(role, "statement")
+        if role == "noun" and _goes_on(_at(self.parts, self.index + 1)):
+            return "statement"  # "가기 싫어", "뒤로 가기 버튼"
         if role in _FINAL or (role == "quote" and self._is_told_again()):
             return "command"
         return _LINKS[role]

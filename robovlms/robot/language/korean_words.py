@@ -125,8 +125,11 @@ class WordReader:
 
     def is_stop(self, word: str) -> bool:
         """Whether a word is an order to stop."""
-        parts = self.known(word) if self.is_order(word) else []
-        return bool(parts) and (parts[0].sense or parts[0].forms[0].sense).verb == "stop"
+        deed = self._vocabulary.deeds.get(word)
+        if deed is not None:
+            return deed.verb == "stop"
+        parts = self.verbs(word) or self._deed_verb(word) if self.is_order(word) else []
+        return any(form.sense.verb == "stop" for part in parts[:1] for form in part.forms)
 
     def verbs(self, word: str) -> list[Part]:
         """Return a verb with the auxiliaries that are written onto it; none if it is no verb."""
@@ -228,9 +231,9 @@ class WordReader:
 
 
 def _with_deed(noun: str, sense: Sense, verb: Part) -> Part:
-    """하다 does the deed; 시키다 has it done to a thing, 되다 tells that it is done."""
+    """하다 does the deed; 시키다 has it done to a thing, a stop to whatever moves; 되다 tells that it is done."""
     stem = verb.forms[0].sense.stem
-    if stem == "시키":
+    if stem == "시키" and sense.verb != "stop":
         sense = Sense("other", stem=noun)
     forms = tuple(
         Form(sense, form.ending if stem != "되" else Ending("statement"))

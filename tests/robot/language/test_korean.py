@@ -25,6 +25,7 @@ from robovlms.robot.language.languages import VOCABULARIES
 FILE = VOCABULARIES / "korean.yaml"
 PUBLIC = Path(__file__).parents[4] / "shared" / "reference" / "commands_public.jsonl"
 BLIND = Path(__file__).parents[1] / "data" / "blind_korean.jsonl"
+FRESH = Path(__file__).parents[1] / "data" / "fresh_korean.jsonl"
 KOREAN = Korean(FILE)
 VOCABULARY = read_vocabulary(FILE)
 READER = WordReader(VOCABULARY)
@@ -93,6 +94,20 @@ def test_blind_commands() -> None:
     assert report.unsafe == report.missed_stop == report.wrong_way == report.non_finite == []
     assert report.share("core") >= 0.97
     assert report.sequence_share >= 0.95
+
+
+def test_fresh_commands() -> None:
+    lines = read(FRESH)
+    report = score(lines, predictions(lines))
+    assert report.unsafe == report.missed_stop == report.wrong_way == report.non_finite == []
+    assert report.share("core") >= 0.97, report.wrong_core
+    assert report.sequence_share >= 0.85, report.wrong_sequence
+
+
+def test_most_fresh_commands_are_new() -> None:
+    fresh = [line["text"] for line in read(FRESH)]
+    assert len(fresh) == len(set(fresh)) >= 200
+    assert len(set(fresh) & {line["text"] for line in read(BLIND)}) < 0.1 * len(fresh)
 
 
 # Words ---------------------------------------------------------------------------------------------------------------
