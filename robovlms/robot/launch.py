@@ -46,9 +46,10 @@ def run_robot(config: RobotConfig, film: Path | None = None, say: Callable[[str]
         ConfigError: if a part or an option is unknown.
     """
     limits = config.shield_limits
-    task, guard = make_task(config.task), GuardClient(_guard_config(config, limits))
+    task = make_task(config.task)
     with Interruption() as interruption, ExitStack() as parts:
         config = parts.enter_context(simulated(config, film, say))
+        guard = GuardClient(_guard_config(config, limits))  # knows the ports of a simulated robot
         feeds = {part.view: _feed(part, parts) for part in config.cameras}
         worker = parts.enter_context(_model(config.model, task, say))
         task.prepare(limits, None if worker is None else worker.contract_json)
