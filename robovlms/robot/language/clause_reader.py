@@ -159,6 +159,10 @@ class ClauseReader(MotionReader):
             if tokens[index].text == ",":
                 index, link = index + 1, link or "pause"
                 continue
+            counted = self._enumerator(tokens, index)
+            if counted is not None:
+                index, link = counted, "then" if clauses else link
+                continue
             negation = self.negation(tokens, index) or (None if clauses else self.denied_motion(tokens, index))
             correction = roles.corrections.match(tokens, index) if negation is None else None
             found = next(((name, match) for name, table in tables if (match := table.match(tokens, index))), None)
@@ -170,6 +174,17 @@ class ClauseReader(MotionReader):
             else:
                 break
         return index, link
+
+    def _enumerator(self, tokens: Sequence[Token], index: int) -> int | None:
+        """Return the end of "second" or "step 2" before a pause or a command; "second left" counts no step."""
+        numbered = self.roles.numbered.match(tokens, index)
+        number = self.numbers.read_number(tokens, numbered[1]) if numbered else None
+        found = number or self.roles.enumerators.match(tokens, index)
+        if found is None or found[1] >= len(tokens):
+            return None
+        is_before = tokens[found[1]].text == "," or self.opens_verb(tokens, found[1])
+        leads = (self.roles.requests, self.roles.negations)
+        return found[1] if is_before or self.longest(tokens, found[1], *leads) is not None else None
 
     def _motion(
         self, tokens: Sequence[Token], after: int, sense: VerbSense, lead: Lead
@@ -266,7 +281,11 @@ class ClauseReader(MotionReader):
         """Return the verb that a clause without one takes over from the last: "turn left, then right"."""
         last = clauses[-1].verb if clauses else None
         directions = set(args.directions)
-        if link in ("", "pause", "or") or last not in MOTION_VERBS:
+        if link in ("", "pause", "or"):
+            return None
+        if last in ("look", "point"):
+            return last
+        if last not in MOTION_VERBS:
             return None
         if directions <= YAW_DIRECTIONS:
             return "slide" if last == "slide" else "turn"

@@ -103,11 +103,11 @@ def _actions(clauses: Sequence[Clause], pace: Pace) -> list[RobotAction]:
 
 
 def _stop_before_noise(actions: list[tuple[Clause, RobotAction]]) -> list[RobotAction]:
-    """Words that are no command, then a stop: the stop is what counts ("oh dear, stop")."""
-    for index, (clause, action) in enumerate(actions):
+    """Nothing that can be done, then a stop: the stop is what counts ("oh dear, stop"), it must not wait behind."""
+    for index, (_, action) in enumerate(actions):
         if action.action_type == ActionType.STOP:
             return [one for _, one in actions[index:]]
-        if clause.verb is not None:
+        if action.action_type != ActionType.UNKNOWN:
             break
     return [action for _, action in actions]
 

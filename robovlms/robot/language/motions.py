@@ -103,14 +103,16 @@ class MotionReader(ThingReader):
         return self._direction(tokens, join[1], args)
 
     def _amount(self, tokens: Sequence[Token], index: int, args: Arguments, verb: str) -> int | None:
-        index += tokens[index].text == ","
+        is_late = tokens[index].text == ","
+        index += is_late
         lead = self.roles.amount_leads.match(tokens, index)
         for place in (index, lead[1]) if lead else (index,):
             amount = self.numbers.read_amount(tokens, place)
             if amount is None:
                 continue
-            if tokens[index - 1].text == "," and not self.is_tail(tokens, amount.end):
-                return None
+            is_tail = self.is_tail(tokens, amount.end) and self.read_direction(tokens, amount.end) is None
+            if is_late and not is_tail:
+                return None  # a step of its own: ", 2 m forward"
             if amount.kind == "duration" and self.roles.delays.match(tokens, index) is not None:
                 return None
             after, value = amount.end, amount.value
@@ -205,7 +207,7 @@ class MotionReader(ThingReader):
         if after == index:
             return None
         thing, has_pronoun, end = self.read_thing(tokens, after)
-        if (thing is None and not has_pronoun) or self.is_time(tokens, after, end):
+        if (thing is None and not has_pronoun) or not self._is_place(tokens, index, after, end, args):
             return None
         is_source = self.longest(tokens, index, roles.sources) == after
         leads_there = not is_source and (goal_end == after or (verb == "go" and not args.directions))
@@ -215,6 +217,15 @@ class MotionReader(ThingReader):
         else:
             args.num_unclear += end - index
         return end
+
+    def _is_place(self, tokens: Sequence[Token], index: int, start: int, end: int, args: Arguments) -> bool:
+        """Whether a thing after a preposition at `index` is where a robot can be: no time, no event.
+
+        Beside a direction, what is "in", "on" or "into" something has to be an area: "turn left into a frog".
+        """
+        if self.is_time(tokens, start, end) or self.is_event(tokens, start, end):
+            return False
+        return not args.directions or self.is_area_if_inside(tokens, index, start, end)
 
     def _unknown_adverb(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
         if not self.is_adverb(tokens, index):

@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from robovlms.robot.language.arguments import Arguments
-from robovlms.robot.language.clause import Clause, Mood
+from robovlms.robot.language.clause import Clause, Direction, Mood
 from robovlms.robot.language.clause_reader import ClauseReader, Lead
 from robovlms.robot.language.phrase_table import Phrases
-from robovlms.robot.language.reader import MOTION_VERBS
+from robovlms.robot.language.reader import MOTION_VERBS, YAW_DIRECTIONS
+from robovlms.robot.language.things import MAX_THING_WORDS
 from robovlms.robot.language.tokens import Token
 from robovlms.robot.language.vocabulary import VerbSense
 
@@ -29,6 +30,7 @@ class SentenceReader(ClauseReader):
             is_question: it ended with a question mark.
             clauses: of the sentences before; a correction ("no, right") takes back the last.
         """
+        tokens = self._without_opener(tokens)
         start = self._skip_fillers(tokens, 0)
         if start == len(tokens):
             return clauses
@@ -41,6 +43,29 @@ class SentenceReader(ClauseReader):
             return [*clauses, self._conditional(tokens, condition)]
         read = self._in_order(tokens, clauses)
         return self._questioned(tokens, read, len(clauses)) if is_question else read
+
+    def _without_opener(self, tokens: Sequence[Token]) -> Sequence[Token]:
+        """Leave out "right," before a command, unless that names another side, and a "ready" that stands alone."""
+        starts = (0, self._skip_fillers(tokens, 0))  # some begin like a filler
+        start, opener = next(((k, found) for k in starts if (found := self.roles.openers.match(tokens, k))), (0, None))
+        if opener is None:
+            return tokens
+        sides = {found[0] for k in range(start, opener[1]) if (found := self.words.directions.match(tokens, k))}
+        after = self._skip_fillers(tokens, opener[1])
+        if after == len(tokens):
+            return tokens if sides else ()
+        if tokens[opener[1]].text != "," or self._names_another_side(tokens, after, sides):
+            return tokens
+        leads = (self.words.verbs, self.roles.requests, self.roles.negations)
+        return tokens[after:] if self.longest(tokens, after, *leads) is not None else tokens
+
+    def _names_another_side(self, tokens: Sequence[Token], index: int, sides: set[Direction]) -> bool:
+        while sides and not self.is_end(tokens, index):
+            found = self.words.directions.match(tokens, index)
+            if found is not None and found[0] in YAW_DIRECTIONS:
+                return True
+            index += 1
+        return False
 
     def _skip_fillers(self, tokens: Sequence[Token], index: int) -> int:
         while index < len(tokens):
@@ -65,7 +90,9 @@ class SentenceReader(ClauseReader):
     def _opens_question(self, tokens: Sequence[Token], start: int) -> bool:
         question = self.roles.questions.match(tokens, start)
         others = (self.roles.requests, self.roles.negations, self.roles.conditions, self.roles.fillers)
-        return question is not None and question[1] > (self.longest(tokens, start, *others) or 0)
+        if question is None or question[1] <= (self.longest(tokens, start, *others) or 0):
+            return False
+        return question[1] >= (self.longest(tokens, start, self.words.verbs) or 0)  # "have a look" is none
 
     def _condition(self, tokens: Sequence[Token]) -> int | None:
         """Return where a condition begins; "until you reach" and "if you can" are none."""
@@ -119,9 +146,11 @@ class SentenceReader(ClauseReader):
     ) -> list[Clause]:
         if self._skip_fillers(tokens, 0) >= start:
             pause = next((k for k in range(end, len(tokens)) if tokens[k].text == ","), None)
-            if pause is None:
+            step = next((k for k in range(end + 1, len(tokens)) if self.opens_step(tokens, k)), None)
+            if pause is None and step is None:
                 return [*clauses, self._whole(tokens, "command")]
-            inner, outer = tokens[end:pause], tokens[pause + 1 :]
+            split = pause if pause is not None else step
+            inner, outer = tokens[end:split], tokens[split:]
         else:
             inner, outer = tokens[end:], tokens[:start]
         first, second = (inner, outer) if is_after else (outer, inner)
@@ -226,7 +255,26 @@ class SentenceReader(ClauseReader):
             after = self._skip_fillers(tokens, end)
             if self.longest(tokens, after, self.words.verbs, self.roles.requests, self.roles.negations):
                 return after
-        return start
+        return self._after_bare_place(tokens, start) or start
+
+    def _after_bare_place(self, tokens: Sequence[Token], start: int) -> int | None:
+        """Return where the command after "at the door turn left" begins: a motion that says where to."""
+        roles = self.roles
+        place = self.longest(tokens, start, roles.places, roles.loose_places, roles.insides)
+        others = self.longest(tokens, start, roles.fillers, self.words.speeds, self.words.verbs, roles.then)
+        if place is None or (others or 0) >= place or self.negation(tokens, start) is not None:
+            return None
+        for index in range(place + 1, min(len(tokens), place + MAX_THING_WORDS + 2)):
+            if self.is_end(tokens, index):
+                return None
+            verb = self.words.verbs.match(tokens, index)
+            if verb is None or verb[0].verb not in MOTION_VERBS or not self.opens_step(tokens, index):
+                continue
+            if not verb[0].directions and self.read_direction(tokens, verb[1]) is None:
+                continue
+            is_place = not self.is_time(tokens, place, index) and not self.is_event(tokens, place, index)
+            return index if is_place and self.is_area_if_inside(tokens, start, place, index) else None
+        return None
 
     def _no_command(self, tokens: Sequence[Token], index: int) -> int | None:
         """Return the end of what only looks like a command: "go ahead", "stop sign"."""

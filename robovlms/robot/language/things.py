@@ -101,6 +101,29 @@ class ThingReader(Reader):
         tables = (self.roles.times, self.words.units["duration"])
         return any(self.longest(tokens, index, *tables) is not None for index in range(start, end))
 
+    def is_event(self, tokens: Sequence[Token], start: int, end: int) -> bool:
+        """Whether a thing is none, but something that happens ("after he leaves", "after the door opens")."""
+        words = [token.text for token in tokens[start:end]]
+        if len(words) < 2:
+            return False
+        has_actor = self.roles.subjects.match(tokens, start) is not None and not self._is_determined(tokens, start)
+        acts = (word.removesuffix("s") for word in words[2:] if word.endswith("s"))
+        has_verb = any(word in self.words.verbs.first_words for word in acts)
+        return has_actor or has_verb or any(word in self.roles.questions.first_words for word in words[1:])
+
+    def _is_determined(self, tokens: Sequence[Token], index: int) -> bool:
+        return self.roles.determiners.match(tokens, index) is not None
+
+    def is_area_if_inside(self, tokens: Sequence[Token], index: int, start: int, end: int) -> bool:
+        """Whether a thing is an area, if the preposition before it, at `index`, asks for one."""
+        found = self.roles.insides.match(tokens, index)
+        if found is None or found[1] != start:
+            return True
+        last = (self.roles.areas.match(tokens, k) for k in range(start, end))
+        named = (self.roles.areas.match(tokens, k) is not None for k in range(start, end - 1))
+        is_numbered = tokens[end - 1].is_number and any(named)
+        return is_numbered or any(area is not None and area[1] == end for area in last)
+
     def read_handling(self, tokens: Sequence[Token], index: int, args: Arguments, takes_goal: bool) -> int:
         """Read what may follow a verb that handles, seeks or approaches a thing.
 

@@ -52,6 +52,9 @@ class Roles:
         negations: forbid the verb after them.
         noun_negations: forbid a gerund or a turn after them, and are an interjection otherwise ("no turning").
         corrections: take back what was said just before ("no", "I mean").
+        openers: say that something follows, at the beginning and before a pause ("right, go on": no side is meant).
+        enumerators: count steps at their beginning ("second, turn left").
+        numbered: do so with a number ("step 2: turn left").
         contrasts: set apart what is not meant ("not", "instead of").
         then: separate steps.
         joins: join steps or parts of one ("and").
@@ -74,6 +77,8 @@ class Roles:
         ways: prepositions of what is passed ("past", "along"): a goal only of a going without a direction.
         places: prepositions of where a motion takes place ("at", "near").
         loose_places: as `places`, but also of other matters ("in", "on"): only for turns and things.
+        insides: of the prepositions, those of where something is in ("into"): beside a direction they need an area.
+        areas: last words of what a robot can be in ("corridor"); "turn left into a frog" is a manner of speaking.
         sources: prepositions of where from.
         other_prepositions: further words that end a thing ("with").
         genitives: prepositions inside a thing ("of").
@@ -109,6 +114,9 @@ class Roles:
     negations: Phrases
     noun_negations: Phrases
     corrections: Phrases
+    openers: Phrases
+    enumerators: Phrases
+    numbered: Phrases
     contrasts: Phrases
     then: Phrases
     joins: Phrases
@@ -131,6 +139,8 @@ class Roles:
     ways: Phrases
     places: Phrases
     loose_places: Phrases
+    insides: Phrases
+    areas: Phrases
     sources: Phrases
     other_prepositions: Phrases
     genitives: Phrases

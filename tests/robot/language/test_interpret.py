@@ -64,7 +64,7 @@ STOP = clause("stop")
         ([LEFT, STOP], "turn 00+; stop"),
         ([STOP, STOP, LEFT], "stop; turn 00+"),
         ([clause(None), STOP], "stop"),
-        ([clause("other"), STOP], "unknown; stop"),
+        ([clause("other"), STOP], "stop"),
         ([clause(None), FORWARD], "unknown; unknown"),
         ([FORWARD, clause(None), LEFT], "move +00; unknown; unknown"),
         ([clause("other"), clause("grab", thing="cup")], "unknown; grab 000 <cup>"),
