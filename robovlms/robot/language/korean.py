@@ -19,7 +19,7 @@ from pathlib import Path
 
 from robovlms.robot.language.analyser import Analyser
 from robovlms.robot.language.clause import Clause
-from robovlms.robot.language.korean_moods import settle
+from robovlms.robot.language.korean_moods import settle, take_back
 from robovlms.robot.language.korean_numbers import Quantity, QuantityFinder
 from robovlms.robot.language.korean_sentence import read_sentence
 from robovlms.robot.language.korean_verbs import VerbGroups
@@ -60,7 +60,7 @@ class Korean(Analyser):
             clauses += settle(
                 read_sentence(self._vocabulary, self._groups, parts, is_question, clauses[-1] if clauses else None)
             )
-        return clauses
+        return take_back(clauses, self._vocabulary.sets["corrections"])
 
     def count_known(self, text: str) -> int:
         """Return how many words of a text are in the vocabulary."""

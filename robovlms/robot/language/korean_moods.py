@@ -7,6 +7,7 @@
     열리면 · 가고 · 돌아   all hang on the condition
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from robovlms.robot.language.clause import Clause
@@ -69,6 +70,26 @@ def _without_alternatives(clauses: list[Clause], said: list[Said]) -> list[Claus
         is_clear = wanted is not None and (wanted.verb != clause.verb or bool(clause.directions))
         if one.link != "instead" or not is_clear:
             kept.append(clause)
+    return kept
+
+
+def take_back(clauses: list[Clause], corrections: Collection[str]) -> list[Clause]:
+    """ "왼쪽으로 돌아, 아니 오른쪽으로": a clause that begins with 아니 stands in the place of the one before.
+
+    A stop is never taken back.
+    """
+    kept: list[Clause] = []
+    for clause in clauses:
+        before = kept[-1] if kept else None
+        if before and before.text in corrections:
+            kept.pop()
+        elif before and before.mood == "command" and before.verb != "stop" and clause.text.split(" ")[0] in corrections:
+            kept.pop()
+            is_same = clause.verb is None and clause.directions and before.verb in ("go", "slide", "turn", "curve")
+            is_same = is_same and clause.num_words <= 2
+            clause = replace(before, text=clause.text, directions=clause.directions) if is_same else clause
+            clause = clause if clause.verb or clause.mood != "statement" else replace(clause, mood="command")
+        kept.append(clause)
     return kept
 
 

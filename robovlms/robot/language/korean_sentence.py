@@ -183,7 +183,7 @@ class _Sentence:
             self._skip()
         elif part.role in ("", "of") and following and following.kind in ("noun", "unknown") and not following.kinds:
             draft.set_side(part.direction)
-        elif part.role in ("subject", "topic") and is_ruled_out(self._ahead()):
+        elif part.role in ("", "subject", "topic") and is_ruled_out(self._ahead()):
             self._skip()
         elif part.role in ("subject", "topic") or part.text.endswith("도"):
             draft.num_unknown += 1
@@ -324,6 +324,8 @@ class _Sentence:
             outcome = "question"
         if self.draft.is_question and outcome == "command" and not is_stop:
             outcome = "question"
+        if outcome == "interrupted" and {"로봇이", "로봇은"} & set(self.draft.words):
+            outcome = "statement"  # "로봇이 돌았다 멈춰": told, no step
         sense = group.sense
         if self.draft.deed and sense.stem == "하":
             sense = self.draft.deed
@@ -346,15 +348,11 @@ class _Sentence:
     def _finish(self) -> None:
         """Close what has no verb: "앞으로 3미터", or words that are no command."""
         draft = self.draft
-        if not (
-            draft.deed
-            or draft.directions
-            or draft.things
-            or self.nouns
-            or draft.num_unknown
-            or draft.distance_m is not None
-        ):
-            if draft.words and self.said:
+        has_content = draft.deed or draft.directions or draft.things or self.nouns or draft.num_unknown
+        if not has_content and draft.distance_m is None:
+            if self.before and len(draft.words) == 1 and draft.words[0] in self.vocabulary.sets["corrections"]:
+                self._close(NO_VERB, "command")  # "왼쪽으로 돌아. 아니야."
+            elif draft.words and self.said:
                 self._add_speed()
                 self.draft = Draft()
             return

@@ -229,6 +229,8 @@ class _Walk:
         if is_request and role in ("question", "statement", "command", "infinitive", "negated"):
             self.is_asked = True
             return "command"
+        if self.sense.verb == "stay" and role == "quote":
+            return "command"  # "그대로 있으라고!"
         if self.sense.verb == "stop" and role in _STOPPING and not ending.is_future:
             return "command"
         if role in ("infinitive", "dictionary") and _goes_on(_at(self.parts, self.index + 1)):

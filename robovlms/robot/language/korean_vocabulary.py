@@ -48,7 +48,7 @@ _SECTIONS = (
         "nowhere",
     ),
     *("steering", "braking", "opening", "closing", "showing", "backing", "doing"),
-    *("leaving", "untouched", "halting", "self", "abstract", "manners"),
+    *("leaving", "untouched", "halting", "corrections", "self", "abstract", "manners"),
     *("nouns", "adjectives"),
     *("particles", "endings", "auxiliaries", "requests", "polite_requests", "after_verb", "units", "numbers"),
 )
