@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,8 @@ def make_part(what: str, table: Mapping[str, str], name: str, options: Mapping[s
 
 def _typed(part: str, parameter: inspect.Parameter, value: Any) -> Any:
     """`value`, if it is of the type that is wanted; a whole number will do for a float."""
-    wanted = typing.get_args(parameter.annotation) or (parameter.annotation,)
+    is_union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
+    wanted = typing.get_args(parameter.annotation) if is_union else (parameter.annotation,)
     if not all(isinstance(kind, type) for kind in wanted) or type(value) in wanted:
         return value
     if type(value) is int and float in wanted:
