@@ -97,6 +97,8 @@ class WordReader:
         if named and named.kind != "noun":
             return [named]
         verbs = self.verbs(word)
+        if named and not named.role and len(verbs) > 1:  # 계단 (stairs), not 계-ㄴ with an auxiliary
+            return [named]
         if named and verbs:  # 가지 (branch, or "가지 마"), 집은 (the house, or "집은 다음")
             return [replace(verbs[0], stem=named.stem, role=named.role, is_noun_too=True), *verbs[1:]]
         return [named] if named else verbs or self._deed_verb(word)
