@@ -221,11 +221,15 @@ class MotionReader(ThingReader):
     def _is_place(self, tokens: Sequence[Token], index: int, start: int, end: int, args: Arguments) -> bool:
         """Whether a thing after a preposition at `index` is where a robot can be: no time, no event.
 
-        Beside a direction, what is "in", "on" or "into" something has to be an area: "turn left into a frog".
+        Beside a direction, what is "in", "on" or "into" something has to be an area ("turn left into a frog"), and so
+        has a single word without an article ("at heart").
         """
         if self.is_time(tokens, start, end) or self.is_event(tokens, start, end):
             return False
-        return not args.directions or self.is_area_if_inside(tokens, index, start, end)
+        if not args.directions:
+            return True
+        is_bare = end - start == 1 and self.roles.pronouns.match(tokens, start) is None
+        return self.is_area_if_inside(tokens, index, start, end) and (not is_bare or self.is_area(tokens, start, end))
 
     def _unknown_adverb(self, tokens: Sequence[Token], index: int, args: Arguments) -> int | None:
         if not self.is_adverb(tokens, index):

@@ -117,8 +117,10 @@ class ThingReader(Reader):
     def is_area_if_inside(self, tokens: Sequence[Token], index: int, start: int, end: int) -> bool:
         """Whether a thing is an area, if the preposition before it, at `index`, asks for one."""
         found = self.roles.insides.match(tokens, index)
-        if found is None or found[1] != start:
-            return True
+        return found is None or found[1] != start or self.is_area(tokens, start, end)
+
+    def is_area(self, tokens: Sequence[Token], start: int, end: int) -> bool:
+        """Whether a thing ends like something that a robot can be in ("living room", "room 12")."""
         last = (self.roles.areas.match(tokens, k) for k in range(start, end))
         named = (self.roles.areas.match(tokens, k) is not None for k in range(start, end - 1))
         is_numbered = tokens[end - 1].is_number and any(named)

@@ -90,7 +90,7 @@ class Roles:
         behind: say that a thing is behind.
         purposes: with a verb, open what a motion is for ("to").
         faces: verbs of turning that take what to turn towards ("face").
-        times: words that make a place a time ("after lunch"): nothing is done then.
+        times: words of what is no place, above all times ("after lunch", "at your own risk"): nothing is done then.
         delays: prepositions that make a duration a delay ("in five seconds").
         holds: verbs that stop, or grab the thing that follows ("hold").
         lets, let_goes: around a thing that is let go ("let", "go").

@@ -40,6 +40,7 @@ STANDING = """
     turn left in frustration | in theory turn left | in my dreams turn left | at night turn left
     go forward after he leaves | turn left after the door opens | turn left after the light turns green
     turn left after the door has opened | on the count of three, go forward | turn left next time
+    turn right at heart | turn left under pressure | go forward through life | go forward at your own risk
     second left | third door on the left | Right, turn left | have they left | the brakes are broken
 """
 
