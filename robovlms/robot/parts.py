@@ -41,7 +41,8 @@ def _typed(part: str, parameter: inspect.Parameter, value: Any) -> Any:
     """`value`, if it is of the type that is wanted; a whole number will do for a float."""
     is_union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
     wanted = typing.get_args(parameter.annotation) if is_union else (parameter.annotation,)
-    if not all(isinstance(kind, type) for kind in wanted) or type(value) in wanted:
+    is_plain = all(isinstance(kind, type) and typing.get_origin(kind) is None for kind in wanted)
+    if not is_plain or type(value) in wanted:
         return value
     if type(value) is int and float in wanted:
         return float(value)

@@ -85,7 +85,7 @@ class GuardClient:
             self._await_ready()
             self._listener.start()
             self._await_tick()
-        except errors.RoboVLMsError:
+        except BaseException:  # an interruption, too, must not leave a guard behind
             self._abandon()
             raise
         atexit.register(self.close)  # a brain that fails says goodbye before it takes its time to end
