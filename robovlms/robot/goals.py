@@ -59,7 +59,7 @@ class GoalResult:
 
 def execute_action(
     goal: Goal | str,
-    vlm_output: str,
+    vlm_output: str | None,
     frame: np.ndarray | None = None,
     target_object: str | None = None,
     *,
@@ -74,7 +74,7 @@ def execute_action(
 
     Args:
         goal: what was asked for; a name that is no goal counts as unknown.
-        vlm_output: what the model generated.
+        vlm_output: what the model generated; None if it failed, which stands still as an unclear answer does.
         frame: the picture that it saw, uint8 [h, w, 3].
         target_object: the thing; needed by find_object, navigate_to and follow.
         original_prompt: what the model was asked, which it may have echoed.
@@ -83,6 +83,7 @@ def execute_action(
         save_dir: folder for save_image.
         file_name: of the picture, a plain name ending with ".png"; None takes the next free "picture_0001.png".
     """
+    vlm_output = vlm_output if isinstance(vlm_output, str) else ""
     try:
         goal = goal_of(goal)
         height, width = (image_height, image_width) if frame is None else checked_frame(frame).shape[:2]

@@ -201,3 +201,11 @@ def test_saving_needs_a_frame_and_a_folder(tmp_path: Path) -> None:
         result = execute_action("save_image", "", **more)
         assert (result.is_success, stands(result)) == (False, True)
         assert "give the frame and save_dir" in result.message
+
+
+@pytest.mark.parametrize("goal", [goal for goal in Goal if goal is not Goal.SAVE_IMAGE])
+def test_a_model_that_failed_stands(goal: Goal) -> None:
+    result = execute_action(goal, None, FRAME, "cup")
+    assert stands(result)
+    assert not result.is_success
+    assert not result.needs_next_stage
