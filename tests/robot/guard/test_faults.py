@@ -232,6 +232,7 @@ def test_a_signal_to_the_guard_ends_in_zero(lateness: Lateness, number: signal.S
             wait_for(lambda: not is_alive(guard.pid))
             gone_after = time.monotonic() - fault_at
             pacer.hang()
+            wait_for(lambda: guard._failure is not None)  # it notices in a thread of its own
             with pytest.raises(SafetyError, match="the guard is gone"):
                 guard.close()
             robot.settle()
