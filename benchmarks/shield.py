@@ -8,17 +8,15 @@ actions; target: p99 < 100 µs of the processor.
 """
 
 import argparse
-import datetime
 import json
 import math
-import os
-import platform
 import random
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from machine import describe
 
 from robovlms.robot.action import ActionType, RobotAction
 from robovlms.robot.safety import ActionValidator, JointLimits, JointShield, SafetyShield, ShieldLimits
@@ -93,23 +91,6 @@ def measure(step: Callable[[int], Any], steps: int) -> dict[str, float]:
     return {"p50_us": costs[middle], "p99_us": costs[most], "wall_p50_us": waits[middle], "wall_p99_us": waits[most]}
 
 
-def machine() -> dict[str, Any]:
-    """Commit, date, processor, cores and Python; the robot's side has no torch to describe."""
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "commit": commit.stdout.strip() or "unknown",
-        "date": datetime.date.today().isoformat(),
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
-
-
 def main() -> None:
     """Measure and print; write JSON if asked."""
     parser = argparse.ArgumentParser(description="Cost of a step of the shields.")
@@ -124,7 +105,7 @@ def main() -> None:
         "validator": validator_steps(steps),
     }
     result = {name: {**measure(step, steps), "target_p99_us": TARGET_P99_US} for name, step in cases.items()}
-    result |= {"steps": steps, **machine()}
+    result |= {"steps": steps, **describe(ROOT)}
     print(json.dumps(result, indent=2))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,9 @@
 
 lerobot replaces torch, so it lives in an environment of its own; version 0.3.3 writes format v2.1, 0.4.4 writes v3.0::
 
-    python -m venv /tmp/lerobot && /tmp/lerobot/bin/pip install lerobot==0.4.4
-    HF_HUB_OFFLINE=1 /tmp/lerobot/bin/python scripts/record_lerobot_fixture.py record tests/fixtures/lerobot
-    HF_HUB_OFFLINE=1 /tmp/lerobot/bin/python scripts/record_lerobot_fixture.py read OUR_DATASET
+    python -m venv VENV && VENV/bin/pip install lerobot==0.4.4
+    HF_HUB_OFFLINE=1 VENV/bin/python scripts/record_lerobot_fixture.py record tests/fixtures/lerobot
+    HF_HUB_OFFLINE=1 VENV/bin/python scripts/record_lerobot_fixture.py read OUR_DATASET
 
 `record` writes VERSION_video (AV1, as lerobot does by default) and VERSION_image (PNG within parquet), and
 `expected.json` with every number. Frame i of a camera shows the bits of its number as squares of 16 pixels; the number

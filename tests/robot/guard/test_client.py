@@ -360,6 +360,7 @@ def test_a_stop_has_room_where_motion_has_none(robot: FakeRobot, monkeypatch: py
 
 def test_closing_what_never_started_does_nothing(robot: FakeRobot):
     GuardClient(robot.config).close()
+    assert robot.arrivals == []
 
 
 def test_an_arm_holds_where_it_is():
